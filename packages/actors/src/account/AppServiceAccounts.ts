@@ -47,7 +47,7 @@ const make = Effect.gen(function* () {
     user: string | undefined,
     device: LoginDevice
   ) {
-    const service = yield* Effect.mapError(serviceOf(token), ({ error }) => new Forbidden({ error }))
+    const service = yield* serviceOf(token)
     const userId = user === undefined ? service.sender : accounts.toUserId(user)
     if (userId === undefined || !service.hasUser(userId)) {
       return yield* new Exclusive({ error: `${user} is outside the namespaces of the application service` })
@@ -72,8 +72,8 @@ export class AppServiceAccounts extends Context.Service<
       device: LoginDevice | undefined
     ) => Effect.Effect<Credentials | { readonly user_id: UserId }, MatrixError>
     /**
-     * Logs in as the named user, or as the user of the service itself. Errors: M_EXCLUSIVE; M_FORBIDDEN for another token, and where
-     * there is no such user.
+     * Logs in as the named user, or as the user of the service itself. Errors: M_UNKNOWN_TOKEN, M_EXCLUSIVE; M_FORBIDDEN if there is no
+     * such user.
      */
     readonly login: (
       token: Redacted.Redacted,

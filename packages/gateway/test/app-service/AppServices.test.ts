@@ -142,13 +142,14 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       // mautrix bridges do not start with encryption where the login type is not listed.
       const { body: types } = yield* askToday("GET", "/v3/login")
       assert.deepInclude(types.flows as ReadonlyArray<object>, { type })
-      const refusal = (user: string, token: string) =>
+      const refusal = (user: string, token?: string) =>
         Effect.map(
           askToday("POST", "/v3/login", { token, json: { type, identifier: { type: "m.id.user", user } } }),
           outcome
         )
       assert.strictEqual(yield* refusal("_irc_unregistered", asToken), "403 M_FORBIDDEN")
-      assert.strictEqual(yield* refusal("_irc_x", "of-nobody"), "403 M_FORBIDDEN")
+      assert.strictEqual(yield* refusal("_irc_x"), "401 M_MISSING_TOKEN")
+      assert.strictEqual(yield* refusal("_irc_x", "of-nobody"), "401 M_UNKNOWN_TOKEN")
       assert.strictEqual(yield* refusal("as-names", asToken), "400 M_EXCLUSIVE")
 
       const alice = yield* as(yield* registerUser("as-names"))("POST", "/v3/createRoom", {
