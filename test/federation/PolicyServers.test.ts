@@ -2,6 +2,7 @@
 import { assert, describe, it, vi } from "@effect/vitest"
 import { PolicyServer } from "@greenroom/actors/federation/PolicyServer"
 import { ServerServerClient } from "@greenroom/actors/federation/ServerServerClient"
+import type { PolicyOptions } from "@greenroom/actors/policy/PolicyConfig"
 import { defineRule, flood } from "@greenroom/actors/policy/PolicyRules"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Session } from "@greenroom/actors/runtime/Session"
@@ -9,11 +10,11 @@ import type { StreamedEvent } from "@greenroom/actors/sync/EventStream"
 import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { encodeBase64, exportVerifyKey, verifyKeyOf } from "@greenroom/room/Signing"
+import { encodeBase64, exportVerifyKey, generateSigningKey, verifyKeyOf } from "@greenroom/room/Signing"
 import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Option, Result } from "effect"
 import { homeServers, isMessage, message, readsIn, type TestServer } from "./support/HomeServers.ts"
-import { HostileServer } from "./support/HostileServer.ts"
+import { HostileServer, policyPath } from "./support/HostileServer.ts"
 
 vi.setConfig({ testTimeout: 120_000 })
 
@@ -43,12 +44,12 @@ const join = (server: TestServer, session: Session, roomId: RoomId, through: Tes
   inRooms(server, (rooms) => rooms.join(session, roomId, {}, undefined, [through.serverName]))
 
 /** Alice of red, Bob of blue and a user of the policy server guard in a room with m.room.policy. */
-const scene = Effect.gen(function* () {
+const sceneWith = Effect.fnUntraced(function* (policyOptions: PolicyOptions) {
   const evil = new HostileServer("evil.test", "today")
   const port = yield* freePort
   yield* evil.listen(port)
   const servers = yield* homeServers(["red.test", "blue.test", "guard.test"], {
-    options: { "guard.test": { policy: { rules } }, "blue.test": { policyServers: { sendAnyway: true } } },
+    options: { "guard.test": { policy: policyOptions }, "blue.test": { policyServers: { sendAnyway: true } } },
     others: { "evil.test": port }
   })
   const [red, blue, guard] = servers as [TestServer, TestServer, TestServer]
@@ -70,6 +71,8 @@ const scene = Effect.gen(function* () {
   }
   return { evil, red, blue, guard, alice, bob, keeper, room }
 })
+
+const scene = sceneWith({ rules })
 
 describe("Policy servers", () => {
   it.live("events that the policy server refuses are not sent, and the sender gets the reason", () =>
@@ -186,6 +189,60 @@ describe("Policy servers", () => {
       const { event_id } = yield* setState(red, alice, room, "m.room.policy", foreign)
       yield* guard.sees(keeper, (event) => "event_id" in event && event.event_id === event_id)
       assert.strictEqual(yield* ask(text("for another key")), "M_NOT_FOUND")
+      const notFound = "M_NOT_FOUND: This server is not the policy server of the room"
+      assert.strictEqual(yield* say(red, alice, room, "hello"), notFound, "the error as the policy server gave it")
+    })
+  )
+
+  it.live("users and servers that a policy list bans or takes down are refused", () =>
+    Effect.gen(function* () {
+      const lists: Array<RoomId> = []
+      const { alice, blue, bob, guard, keeper, red, room } = yield* sceneWith({ rules, lists })
+      assert.strictEqual(yield* say(blue, bob, room, "hello"), "sent")
+      const { room_id: list } = yield* inRooms(guard, (rooms) => rooms.create(keeper, { room_version: "12" }))
+      const rule = (type: string, key: string, content: JsonObject) =>
+        inRooms(guard, (rooms) => rooms.setState(keeper, list, `m.policy.rule.${type}`, key, content))
+      yield* rule("user", "1", { entity: "@b?b:blue.test", recommendation: "org.matrix.msc4204.takedown" })
+      yield* rule("server", "2", { entity: "red.*", recommendation: "m.takedown", reason: "floods" })
+      lists.push(list)
+      // Lists are named in the configuration.
+      yield* guard.stop
+      yield* guard.start
+      assert.strictEqual(yield* say(blue, bob, room, "hello again"), "M_FORBIDDEN: Banned by a policy list")
+      assert.strictEqual(yield* say(red, alice, room, "hello"), "M_FORBIDDEN: Banned by a policy list: floods")
+      assert.strictEqual(yield* say(guard, keeper, room, "hello"), "sent")
+    })
+  )
+
+  it.live("a policy server from before version 1.18 of the specification is asked by the unstable path", () =>
+    Effect.gen(function* () {
+      const evil = new HostileServer("evil.test", "today")
+      const port = yield* freePort
+      yield* evil.listen(port)
+      const servers = yield* homeServers(["red.test"], { others: { "evil.test": port } })
+      const red = servers[0]!
+      const alice = yield* red.person("alice")
+      const { room_id: room } = yield* inRooms(red, (rooms) =>
+        rooms.create(alice, { room_version: "12", visibility: "public" })
+      )
+      const mallory = "@mallory:evil.test"
+      yield* evil.join({ serverName: red.serverName, federationPort: red.settings.port }, room, mallory)
+      yield* red.sees(alice, isMembership(mallory, "join"))
+      const key = generateSigningKey(evil.serverName, "ed25519:policy_server")
+      const version = evil.useVersion(room, "12")
+      evil.respond = ({ body, path }) => {
+        if (path !== `${policyPath}unstable/org.matrix.msc4284/sign`) {
+          return { status: 404, body: { errcode: "M_UNRECOGNIZED", error: "There is no such endpoint" } }
+        }
+        if (JSON.stringify(body).includes("spam")) return { status: 200, body: {} }
+        const event = Result.getOrThrow(version.fromPdu(body))
+        return { status: 200, body: { ...version.sign({ ...event, signatures: {} }, key).signatures } }
+      }
+      const former = { via: evil.serverName, public_key: encodeBase64(exportVerifyKey(verifyKeyOf(key))) }
+      yield* setState(red, alice, room, "org.matrix.msc4284.policy", former)
+      assert.match(yield* say(red, alice, room, "spam"), /^M_FORBIDDEN/)
+      assert.strictEqual(yield* say(red, alice, room, "hello"), "sent")
+      assert.deepStrictEqual(yield* readsIn(red, alice, room), ["hello"])
     })
   )
 })

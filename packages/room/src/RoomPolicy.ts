@@ -15,6 +15,12 @@ import { decodeBase64, importVerifyKey, type VerifyKeys } from "./Signing.ts"
 /** The ID of the key by which policy servers sign. */
 export const policyKeyId = "ed25519:policy_server"
 
+/**
+ * The state that names the policy server. A room without m.room.policy may have one from before version 1.18 of the specification, which
+ * Synapse still follows: without the signature the events of this server would not be shown there.
+ */
+export const policyTypes = ["m.room.policy", "org.matrix.msc4284.policy"] as const
+
 /** The policy server of a room, and its key. */
 export interface RoomPolicy {
   /** The policy server. */
@@ -23,9 +29,9 @@ export interface RoomPolicy {
   readonly keys: VerifyKeys
 }
 
-const read = ({ content }: Event): RoomPolicy | undefined => {
-  const { public_keys, via } = content
-  const encoded = isJsonObject(public_keys) ? public_keys.ed25519 : undefined
+const read = ({ content, type }: Event): RoomPolicy | undefined => {
+  const { public_key, public_keys, via } = content
+  const encoded = type === policyTypes[1] ? public_key : isJsonObject(public_keys) ? public_keys.ed25519 : undefined
   if (typeof via !== "string" || !isServerName(via) || typeof encoded !== "string") return undefined
   const bytes = decodeBase64(encoded)
   const key = bytes === undefined ? undefined : Result.getOrUndefined(importVerifyKey(bytes))
@@ -34,7 +40,7 @@ const read = ({ content }: Event): RoomPolicy | undefined => {
 
 const known = new WeakMap<Event, { readonly policy: RoomPolicy | undefined }>()
 
-/** The content of an m.room.policy, undefined if it is invalid. */
+/** The content of a policy event, undefined if it is invalid. */
 const readOnce = (event: Event): RoomPolicy | undefined => {
   const found = known.get(event) ?? { policy: read(event) }
   known.set(event, found)
@@ -43,14 +49,17 @@ const readOnce = (event: Event): RoomPolicy | undefined => {
 
 /** The policy that is in force in a state. `hasMember`: whether a server has a joined user in the room. */
 export const policyIn = (state: StateLookup, hasMember: (server: ServerName) => boolean): RoomPolicy | undefined => {
-  const event = state("m.room.policy", "")
+  const event = state(policyTypes[0], "") ?? state(policyTypes[1], "")
   const policy = event === undefined ? undefined : readOnce(event)
   return policy !== undefined && hasMember(policy.via) ? policy : undefined
 }
 
+/** Whether state of this type names a policy server. */
+export const isPolicyType = (type: string): boolean => policyTypes.some((policyType) => policyType === type)
+
 /** Whether an event needs the recommendation of a policy server. */
 export const needsRecommendation = ({ state_key, type }: Pick<Event, "type" | "state_key">): boolean =>
-  !(type === "m.room.policy" && state_key === "")
+  !(isPolicyType(type) && state_key === "")
 
 /** Whether the policy server has signed the event. */
 export const isRecommended = (version: RoomVersion, event: Event, { keys, via }: RoomPolicy): boolean =>

@@ -23,6 +23,19 @@ describe("The policy server of a room", () => {
     assert.isUndefined(policyOf({ via: "no server name", public_keys }))
   })
 
+  it("is named by the state of before version 1.18 in a room without m.room.policy", () => {
+    const room = makeRoom("11")
+    const policyOf = () => policyIn(room.state, (server) => server === via)
+    const former = "org.matrix.msc4284.policy"
+    room.allows(proposalOf(alice, former, { via, public_keys: { ed25519 } }, ""))
+    assert.isUndefined(policyOf())
+    room.allows(proposalOf(alice, former, { via, public_key: ed25519 }, ""))
+    assert.strictEqual(policyOf()?.via, via)
+    assert.isFalse(needsRecommendation({ type: former, state_key: "" }))
+    room.allows(proposalOf(alice, "m.room.policy", {}, ""))
+    assert.isUndefined(policyOf())
+  })
+
   it("is in force with a key that is none, and recommends nothing then", () => {
     const content = { via, public_keys: { ed25519: "short" } }
     const room = makeRoom("11").allows(proposalOf(alice, "m.room.policy", content, ""))

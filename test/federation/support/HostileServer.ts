@@ -79,6 +79,9 @@ const readAll = (version: RoomVersion, pdus: ReadonlyArray<unknown>): ReadonlyAr
 /** The dialects of federation. */
 export type Dialect = "draft" | "today"
 
+/** The prefix of the API of policy servers, which `Responder` gets with the whole path. */
+export const policyPath = "/_matrix/policy/"
+
 /** The prefix of a dialect. Paths of today's begin with the version of the endpoint: `/v1/send/...`. */
 const prefixOf = (dialect: Dialect): string => (dialect === "draft" ? federationPrefix : "/_matrix/federation")
 
@@ -135,6 +138,7 @@ export class HostileServer {
 
   private answer(method: string, url: string, body: Body): FederationAnswer | "never" {
     if (url.startsWith(keyPath)) return { status: 200, body: this.keyObject() }
+    if (url.startsWith(policyPath)) return this.respond({ method, path: url, body })
     const prefix = prefixOf(this.dialect)
     if (!url.startsWith(prefix)) {
       return { status: 404, body: { errcode: "M_UNRECOGNIZED", error: "There is no such endpoint" } }

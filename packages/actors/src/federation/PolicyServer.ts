@@ -10,7 +10,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { isRoomId, type RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, type MatrixError, NotFound, Unrecognized } from "@greenroom/protocol/MatrixError"
-import { needsRecommendation, policyIn, policyKeyId } from "@greenroom/room/RoomPolicy"
+import { needsRecommendation, policyIn, policyKeyId, policyTypes } from "@greenroom/room/RoomPolicy"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { encodeBase64, exportVerifyKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
 import { setNewest } from "@greenroom/store/BoundedMap"
@@ -32,7 +32,13 @@ const rememberedTimes = 200
 const listsFreshness = "1 minute"
 
 const ruleTypes = ["m.policy.rule.user", "m.policy.rule.server", "m.policy.rule.room"] as const
-const bans: ReadonlySet<unknown> = new Set(["m.ban", "org.matrix.mjolnir.ban"])
+/** The recommendations that keep somebody out. A takedown also removes what they have sent, which a policy server cannot do. */
+const bans: ReadonlySet<unknown> = new Set([
+  "m.ban",
+  "org.matrix.mjolnir.ban",
+  "m.takedown",
+  "org.matrix.msc4204.takedown"
+])
 
 const listedRule = ({ content, type }: Event): ReadonlyArray<ListedRule> => {
   const { entity, reason, recommendation } = content
@@ -78,9 +84,10 @@ const make = Effect.gen(function* () {
 
   /** Fails with M_NOT_FOUND if another server, or none, is the policy server of the room. */
   const requirePolicy = Effect.fnUntraced(function* (roomId: RoomId) {
-    const state = yield* stateOf(roomId, [["m.room.policy", ""]])
+    const keys = policyTypes.map((type): StateKey => [type, ""])
+    const state = yield* stateOf(roomId, keys)
     const policy = policyIn(
-      () => state?.[0],
+      (type) => state?.find((event) => event.type === type),
       (server) => server === serverName
     )
     const named = policy?.keys.get(policyKeyId)

@@ -136,7 +136,11 @@ const make = Effect.gen(function* () {
           )
         : yield* Effect.mapError(todays.askPolicy(via, pdu, policyServers.timeout ?? defaultPolicyTimeout), failureOf)
     const signature = signatures[policyKeyId]
-    const added = { ...event.signatures[via], ...(typeof signature === "string" ? { [policyKeyId]: signature } : {}) }
+    if (typeof signature !== "string") {
+      const reason = "The policy server does not recommend the event"
+      return yield* new RemoteFailure({ destination: via, reason, errcode: "M_FORBIDDEN" })
+    }
+    const added = { ...event.signatures[via], [policyKeyId]: signature }
     const signed: Event = { ...event, signatures: { ...event.signatures, [via]: added } }
     if (isRecommended(version, signed, policy)) return signed
     return yield* new RemoteFailure({ destination: via, reason: "the signature is not by the key of m.room.policy" })

@@ -33,11 +33,12 @@ export interface PolicyQuestion {
   readonly lists: ReadonlyArray<ListedRule>
 }
 
-/** An m.policy.rule.* of a moderation policy list that recommends a ban. */
+/** An m.policy.rule.* of a moderation policy list that recommends a ban or a takedown. */
 export interface ListedRule {
   readonly kind: "user" | "server" | "room"
   /** A glob. */
   readonly entity: string
+  /** Empty if the list gives none. */
   readonly reason: string
 }
 
@@ -98,13 +99,14 @@ export const newAccounts =
     return firstRefusal(rules, question)
   }
 
-/** Refuses events of users and servers that a moderation policy list bans. */
+/** Refuses events of users, servers and rooms that a moderation policy list bans or takes down. */
 export const policyLists: PolicyRule = ({ event, lists }) => {
   const found = lists.find(({ entity, kind }) => {
     const subject = kind === "user" ? event.sender : kind === "server" ? serverNameOf(event.sender) : event.room_id
     return matchesGlob(subject, parseGlob(entity))
   })
-  return found === undefined ? undefined : `Banned by a policy list: ${found.reason}`
+  if (found === undefined) return undefined
+  return found.reason === "" ? "Banned by a policy list" : `Banned by a policy list: ${found.reason}`
 }
 
 /** The refusal of the first rule that refuses. */

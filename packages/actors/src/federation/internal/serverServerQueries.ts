@@ -90,22 +90,25 @@ export const queries = ({ call }: Calls) => ({
       timeoutFactor: shortTimeoutFactor,
       read: readHierarchy
     }),
-  /** Asks a policy server to sign an event: the signatures by key ID. `timeout` in ms. */
-  askPolicy: (destination: ServerName, pdu: JsonObject, timeout: number) =>
-    Effect.timeoutOrElse(
+  /**
+   * Asks a policy server to sign an event: the signatures by key ID. `timeout` in ms. Policy servers from before version 1.18 of the
+   * specification have the unstable path alone, and give no signatures where they refuse.
+   */
+  askPolicy: (destination: ServerName, pdu: JsonObject, timeout: number) => {
+    const sign = (version: string) =>
       call({
         destination,
         method: "POST",
-        uri: "/_matrix/policy/v1/sign",
+        uri: `/_matrix/policy/${version}/sign`,
         content: pdu,
         maxBytes: answerLimits.small,
         timeoutFactor: shortTimeoutFactor,
         isUrgent: true,
-        read: (answer) => (isJsonObject(answer[destination]) ? answer[destination] : undefined)
-      }),
-      {
-        duration: timeout,
-        orElse: () => Effect.fail(new RemoteUnreachable({ destination, reason: `no signature within ${timeout} ms` }))
-      }
-    )
+        read: (answer): JsonObject => (isJsonObject(answer[destination]) ? answer[destination] : {})
+      })
+    return Effect.timeoutOrElse(newest(sign("v1"), sign("unstable/org.matrix.msc4284")), {
+      duration: timeout,
+      orElse: () => Effect.fail(new RemoteUnreachable({ destination, reason: `no signature within ${timeout} ms` }))
+    })
+  }
 })

@@ -17,6 +17,7 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, type MatrixError, UnsupportedRoomVersion } from "@greenroom/protocol/MatrixError"
 import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { draftSeed } from "@greenroom/room/draft/RoomCreation"
+import { isPolicyType } from "@greenroom/room/RoomPolicy"
 import { type RoomSeed, roomSeed } from "@greenroom/room/RoomPreset"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { defaultRoomVersion, roomVersion, roomVersions } from "@greenroom/room/RoomVersions"
@@ -134,7 +135,7 @@ export const makeRoomCreations = Effect.fnUntraced(function* ({
       content: { ...profiles.get(state_key), ...membership }
     }))
     // Events before the m.room.policy that names the policy server need no signature of it.
-    const isPolicy = ({ type }: { readonly type: string }) => type === "m.room.policy"
+    const isPolicy = ({ type }: { readonly type: string }) => isPolicyType(type)
     const created = yield* ask(
       room(create.room_id).Create({
         create,

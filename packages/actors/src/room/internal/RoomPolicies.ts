@@ -5,7 +5,14 @@
  * Source: "Policy servers" of the server-server specification.
  */
 import type { Event } from "@greenroom/protocol/Event"
-import { ConnectionFailed, Forbidden, LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
+import {
+  BadJson,
+  ConnectionFailed,
+  Forbidden,
+  LimitExceeded,
+  type MatrixError,
+  NotFound
+} from "@greenroom/protocol/MatrixError"
 import { isRecommended, needsRecommendation, type RoomPolicy } from "@greenroom/room/RoomPolicy"
 import { Effect, Result } from "effect"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
@@ -41,14 +48,22 @@ export const makeRoomPolicies = Effect.gen(function* () {
     if (isLost(failure)) {
       return new ConnectionFailed({ error: `The policy server ${via} of the room cannot be asked now` })
     }
-    return errcode === "M_LIMIT_EXCEEDED"
-      ? new LimitExceeded({ error: reason, retry_after_ms: retryAfter ?? 5_000 })
-      : new Forbidden({ error: reason })
+    switch (errcode) {
+      case "M_LIMIT_EXCEEDED":
+        return new LimitExceeded({ error: reason, retry_after_ms: retryAfter ?? 5_000 })
+      case "M_BAD_JSON":
+        return new BadJson({ error: reason })
+      case "M_NOT_FOUND":
+        return new NotFound({ error: reason })
+      default:
+        // Other codes say something about this server, or about the session of the user.
+        return new Forbidden({ error: reason })
+    }
   }
 
   /**
    * The event with the signature of the policy server, where it needs one. Errors: the refusal in the policy server's words
-   * (M_FORBIDDEN, M_LIMIT_EXCEEDED), or M_CONNECTION_FAILED if it does not answer.
+   * (M_FORBIDDEN, M_BAD_JSON, M_NOT_FOUND, M_LIMIT_EXCEEDED), or M_CONNECTION_FAILED if it does not answer.
    */
   const recommended = Effect.fnUntraced(function* (
     room: RoomState,
