@@ -67,11 +67,17 @@ const make = Effect.gen(function* () {
     (beforeTime === undefined || (time !== undefined && time <= beforeTime))
 
   /** The error with which the room refuses. */
-  const redact = ({ options, redactId, sender }: UserRedaction, roomId: RoomId, eventId: EventId) =>
+  const redact = ({ options: { reason }, redactId, sender }: UserRedaction, roomId: RoomId, eventId: EventId) =>
     Effect.map(
       outcomeOf(
         `The redaction of ${eventId}`,
-        rooms.redact({ userId: sender, tokenId: 0, deviceId: "" }, roomId, eventId, options.reason, redactId)
+        rooms.redact(
+          { userId: sender, tokenId: 0, deviceId: "" },
+          roomId,
+          eventId,
+          reason === undefined ? {} : { reason },
+          redactId
+        )
       ),
       (result) => (Result.isFailure(result) ? result.failure.error : undefined)
     )

@@ -91,6 +91,10 @@ export const Redact = Rpc.make("Redact", {
     sender: UserId,
     target: EventId,
     reason: Schema.optionalKey(Schema.String),
+    /** The other keys of its content. */
+    content: Schema.optionalKey(JsonObject),
+    /** The `origin_server_ts`, where an application service gives it. */
+    at: Schema.optionalKey(Schema.Number),
     transaction: Schema.optionalKey(RoomTransaction)
   },
   success: Schema.Struct({ event_id: EventId }),

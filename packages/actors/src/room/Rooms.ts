@@ -95,12 +95,15 @@ export class Rooms extends Context.Service<
       txnId?: string,
       servers?: ReadonlyArray<ServerName>
     ) => Effect.Effect<void, MatrixError>
-    /** Redacts an event. Callers: its sender, and users with the power level `redact`. Errors: M_NOT_FOUND. */
+    /**
+     * Redacts an event. Callers: its sender, and users with the power level `redact`. `content` is that of the redaction, such as a
+     * `reason`. Errors: M_NOT_FOUND, M_BAD_JSON, M_INVALID_PARAM.
+     */
     readonly redact: (
       session: Session,
       roomId: RoomId,
       eventId: EventId,
-      reason?: string,
+      content?: JsonObject,
       txnId?: string
     ) => Effect.Effect<{ readonly event_id: EventId }, MatrixError>
     /** Sets whether the user is typing. Callers: members, for themselves. `timeout` is in ms, at most 120,000. */

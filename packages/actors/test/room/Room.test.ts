@@ -126,7 +126,7 @@ layer(homeServer, { excludeTestServices: true })("Room", (it) => {
         (yield* Effect.flip(rooms.redact(bob, elsewhere.room_id, own.event_id)))._tag,
         "M_INVALID_PARAM"
       )
-      const byBob = yield* rooms.redact(bob, room_id, own.event_id, "a slip")
+      const byBob = yield* rooms.redact(bob, room_id, own.event_id, { reason: "a slip" })
       yield* rooms.redact(alice, room_id, others.event_id)
       const shown = yield* rooms.getEvent(carol, own.event_id)
       assert.deepInclude(shown, { content: {}, redacted_because: byBob.event_id })

@@ -9,20 +9,10 @@ import { RoomUpgrades } from "@greenroom/actors/room/RoomUpgrades"
 import { CurrentSession } from "@greenroom/protocol/api/Authentication"
 import { done } from "@greenroom/protocol/api/Body"
 import { ClientApi } from "@greenroom/protocol/api/ClientApi"
-import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { withServices } from "./EndpointServices.ts"
 import { pagination } from "./Paging.ts"
-
-/** The reason that a body may give. Errors: M_BAD_JSON. */
-export const reasonOf = (body: JsonObject | null | undefined): Effect.Effect<string | undefined, BadJson> => {
-  const reason = body?.reason ?? undefined
-  return reason === undefined || typeof reason === "string"
-    ? Effect.succeed(reason)
-    : Effect.fail(new BadJson({ error: "reason: expected string" }))
-}
 
 export const roomsHandlers = HttpApiBuilder.group(ClientApi, "rooms", (handlers) =>
   withServices(function* () {
@@ -61,15 +51,11 @@ export const roomsHandlers = HttpApiBuilder.group(ClientApi, "rooms", (handlers)
         )
       )
       .handle("redact", ({ params, payload }) =>
-        CurrentSession.use((session) =>
-          Effect.flatMap(reasonOf(payload), (reason) => rooms.redact(session, params.roomId, params.eventId, reason))
-        )
+        CurrentSession.use((session) => rooms.redact(session, params.roomId, params.eventId, payload ?? {}))
       )
       .handle("redactWithTransaction", ({ params, payload }) =>
         CurrentSession.use((session) =>
-          Effect.flatMap(reasonOf(payload), (reason) =>
-            rooms.redact(session, params.roomId, params.eventId, reason, params.txnId)
-          )
+          rooms.redact(session, params.roomId, params.eventId, payload ?? {}, params.txnId)
         )
       )
       .handle("typing", ({ params, payload }) =>

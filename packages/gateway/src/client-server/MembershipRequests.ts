@@ -13,9 +13,16 @@ import { isRoomId, isUserId, type RoomAlias, type RoomId, type UserId } from "@g
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, MissingParam } from "@greenroom/protocol/MatrixError"
 import { Effect, Struct } from "effect"
-import { reasonOf } from "../client-api/RoomsHandlers.ts"
 import { addressToInvite } from "./AddressToInvite.ts"
 import { namedServers } from "./NamedServers.ts"
+
+/** The reason that a body may give. Errors: M_BAD_JSON. */
+const reasonOf = (body: JsonObject | null | undefined): Effect.Effect<string | undefined, BadJson> => {
+  const reason = body?.reason ?? undefined
+  return reason === undefined || typeof reason === "string"
+    ? Effect.succeed(reason)
+    : Effect.fail(new BadJson({ error: "reason: expected string" }))
+}
 
 /**
  * The fields that a user adds to their own membership: `reason`, and fields of the user's own, as Synapse takes them. The

@@ -14,7 +14,6 @@ import type { JsonObject } from "@greenroom/protocol/Json"
 import { type MatrixError, NotJson } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
-import { reasonOf } from "../client-api/RoomsHandlers.ts"
 
 const noContent = new NotJson({ error: "There is no body" })
 
@@ -94,9 +93,7 @@ export const makeSendRequests = Effect.gen(function* () {
   }
 
   const redact = ({ eventId, roomId, txnId }: RedactionParams, body: JsonObject | null | undefined) =>
-    CurrentSession.use((session) =>
-      Effect.flatMap(reasonOf(body), (reason) => rooms.redact(session, roomId, eventId, reason, txnId))
-    )
+    CurrentSession.use((session) => rooms.redact(session, roomId, eventId, body ?? {}, txnId))
 
   return { redact, send, sendWithTransaction, setState }
 })

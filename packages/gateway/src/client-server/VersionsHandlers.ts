@@ -30,9 +30,11 @@ import { addressOf } from "../TrustedProxies.ts"
  * The features by the names under which clients look for them. Each entry is true because the feature is served. Some are part of
  * the specification by now, but clients still read their old names: without `org.matrix.e2e_cross_signing` Element Web neither
  * sets up cross-signing nor offers to verify users, without `org.matrix.msc3827.stable` it does not search the room directory for
- * spaces, without `org.matrix.msc3981` it misses reactions in threads.
+ * spaces, without `org.matrix.msc3981` it misses reactions in threads, without `com.beeper.msc4169` bridges of mautrix
+ * do not send redactions as events, and cannot give the time of one.
  */
 const unstableFeatures: Versions["unstable_features"] = {
+  "com.beeper.msc4169": true,
   "org.greenroom.contacts": true,
   "org.matrix.e2e_cross_signing": true,
   "org.matrix.msc3391": true,

@@ -79,7 +79,8 @@ const roomMethods = (rooms: Rooms["Service"], events: Events["Service"]) =>
       ),
     members: (session, { room_id }) => rooms.members(session, room_id),
     createRoom: (session, { txn_id, ...options }) => rooms.create(session, options, txn_id),
-    redact: (session, { event_id, reason, room_id, txn_id }) => rooms.redact(session, room_id, event_id, reason, txn_id)
+    redact: (session, { event_id, reason, room_id, txn_id }) =>
+      rooms.redact(session, room_id, event_id, reason === undefined ? {} : { reason }, txn_id)
   }) satisfies Partial<Methods>
 
 const peopleMethods = (users: Users["Service"], presences: Presences["Service"]) =>

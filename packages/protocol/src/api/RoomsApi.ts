@@ -70,7 +70,8 @@ const message = { msgtype: "m.text", body: "More tea?" }
 const redaction = { reason: "Said in the wrong room" }
 const senders = "members of the room with the power level of the type"
 const redactDoc =
-  'Strips the event to what the protocol needs. Optional: `{"reason"}`. Errors: M_FORBIDDEN, M_NOT_FOUND, M_INVALID_PARAM for an event of another room.'
+  "Strips the event to what the protocol needs. The body is the content of the redaction, such as a `reason`. Errors: M_FORBIDDEN, " +
+  "M_NOT_FOUND, M_BAD_JSON, M_INVALID_PARAM for an event of another room."
 const redacters = "the sender of the event, and members with the power level `redact`"
 
 export class RoomsApi extends HttpApiGroup.make("rooms")

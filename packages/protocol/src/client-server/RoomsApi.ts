@@ -109,7 +109,7 @@ export class RoomsApi extends HttpApiGroup.make("clientServer.rooms")
     }).annotateMerge(
       documented({
         summary: "Redact an event",
-        text: idempotent,
+        text: `The body is the content of the redaction, such as a \`reason\`. ${idempotent}`,
         who: "its sender, and members with the power level `redact`"
       })
     ),

@@ -6,7 +6,7 @@
 import { checkEvent } from "@greenroom/protocol/EventCheck"
 import { type EventId, isEventId, type RoomId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
-import { BadJson, type MatrixError } from "@greenroom/protocol/MatrixError"
+import { BadJson, InvalidParam, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Effect } from "effect"
 import { ask } from "../../runtime/Ask.ts"
 import { Nodes } from "../../runtime/Nodes.ts"
@@ -24,6 +24,11 @@ export interface ProposedEvent {
 
 /** The part of a message that recognises a repeat of its request. */
 export type RequestTransaction = ReturnType<typeof requestTransaction>
+
+const redactionType = "m.room.redaction"
+
+/** The `origin_server_ts` that an application service gives to its event. */
+const timeOf = ({ at }: Session) => (at === undefined ? {} : { at })
 
 export const makeEventRequests = Effect.gen(function* () {
   const nodes = yield* Nodes
@@ -46,36 +51,49 @@ export const makeEventRequests = Effect.gen(function* () {
   ): Effect.Effect<{ readonly event_id: EventId }, MatrixError> => {
     const problem = checkEvent(event.type, event.stateKey, event.content)
     if (problem !== undefined) return Effect.fail(problem)
-    const at = session.at === undefined ? {} : { at: session.at }
     const guest = session.guest ? { guest: true } : {}
-    return ask(room(roomId).Propose({ sender: session.userId, ...event, ...at, ...guest, ...transaction }))
+    return ask(room(roomId).Propose({ sender: session.userId, ...event, ...timeOf(session), ...guest, ...transaction }))
   }
 
-  const redact = (session: Session, roomId: RoomId, eventId: EventId, reason?: string, txnId?: string) =>
-    ask(
+  /** The room version decides where the event stands that is redacted: `redacts` in the content names no other. */
+  const redact = (
+    session: Session,
+    roomId: RoomId,
+    eventId: EventId,
+    { reason, redacts, ...content }: JsonObject = {},
+    txnId?: string
+  ): Effect.Effect<{ readonly event_id: EventId }, MatrixError> => {
+    if (redacts !== undefined && redacts !== eventId) {
+      return Effect.fail(new InvalidParam({ error: "redacts: expected the event that is redacted" }))
+    }
+    const reasons = reason === undefined || reason === null ? {} : { reason: reason as string }
+    const problem = checkEvent(redactionType, undefined, { ...content, ...reasons })
+    if (problem !== undefined) return Effect.fail(problem)
+    return ask(
       room(roomId).Redact({
         sender: session.userId,
         target: eventId,
-        ...(reason === undefined ? {} : { reason }),
+        content,
+        ...reasons,
+        ...timeOf(session),
         ...transactionOf(session, "redact", eventId, txnId)
       })
     )
+  }
 
-  /** A redaction that is sent as an event: its content names the event and the reason. */
+  /** A redaction that is sent as an event: its content names the event. */
   const sendRedaction = (
     session: Session,
     roomId: RoomId,
-    { reason, redacts }: JsonObject,
+    content: JsonObject,
     txnId: string | undefined
-  ): Effect.Effect<{ readonly event_id: EventId }, MatrixError> => {
-    if (!isEventId(redacts)) return Effect.fail(new BadJson({ error: "redacts: expected the ID of an event" }))
-    return reason === undefined || typeof reason === "string"
-      ? redact(session, roomId, redacts, reason, txnId)
-      : Effect.fail(new BadJson({ error: "reason: expected string" }))
-  }
+  ): Effect.Effect<{ readonly event_id: EventId }, MatrixError> =>
+    isEventId(content.redacts)
+      ? redact(session, roomId, content.redacts, content, txnId)
+      : Effect.fail(new BadJson({ error: "redacts: expected the ID of an event" }))
 
   const send = (session: Session, roomId: RoomId, type: string, content: JsonObject, txnId?: string) =>
-    type === "m.room.redaction"
+    type === redactionType
       ? sendRedaction(session, roomId, content, txnId)
       : propose(session, roomId, { type, content }, transactionOf(session, "send", type, txnId))
 

@@ -42,16 +42,22 @@ export const makeRoomRedactions = Effect.fnUntraced(function* (
       type: "m.room.redaction",
       sender: payload.sender,
       redacts: payload.target,
-      content: payload.reason === undefined ? {} : { reason: payload.reason }
+      content: { ...payload.content, ...(payload.reason === undefined ? {} : { reason: payload.reason }) }
     }
     const levels = room.version.levels(room.lookup)
     const isModerator = levels.user(payload.sender) >= levels.of("redact")
     if (stored === undefined) {
       // Other servers may have the event. Here it is stripped when it arrives.
-      if (isModerator && room.servers.size > 1) return yield* append(room, proposal, payload.transaction, () => [])
+      if (isModerator && room.servers.size > 1) {
+        return yield* append(room, proposal, payload.transaction, () => [], payload.at)
+      }
       return yield* new NotFound({ error: `There is no event ${payload.target} in ${roomId}` })
     }
     const target = stored.event
+    // Without its content it would exclude every server, this one too.
+    if (target.type === "m.room.server_acl" && target.state_key === "") {
+      return yield* new Forbidden({ error: "m.room.server_acl cannot be redacted: replace it" })
+    }
     // The rules of rooms leave it to a server which of its users may redact events of each other.
     if (!isModerator && target.sender !== payload.sender) {
       return yield* new Forbidden({ error: "Redacting events of others requires the power level `redact`" })
@@ -60,7 +66,7 @@ export const makeRoomRedactions = Effect.fnUntraced(function* (
     const refusal = room.version.authoriseRedaction(asEvent, target, room.lookup)
     if (refusal !== undefined) return yield* new Forbidden({ error: refusal.rule })
     const replacements = yield* replacementsOf(room, stored)
-    return yield* append(room, proposal, payload.transaction, (event) => {
+    const strip = (event: Event): ReadonlyArray<Event> => {
       const redacted = { ...room.version.redact(target), unsigned: { redacted_because: event.event_id } }
       const current = target.state_key === undefined ? undefined : room.lookup(target.type, target.state_key)
       const replacing = new Map(
@@ -72,7 +78,8 @@ export const makeRoomRedactions = Effect.fnUntraced(function* (
       const stripped = [redacted, ...replacing.values()]
       for (const entry of stripped) room.applyRedaction(entry)
       return stripped
-    })
+    }
+    return yield* append(room, proposal, payload.transaction, strip, payload.at)
   })
 
   return redact
