@@ -3,9 +3,12 @@
  */
 import { assert, layer } from "@effect/vitest"
 import { Accounts } from "@greenroom/actors/account/Accounts"
+import { AppServiceSessions } from "@greenroom/actors/app-service/AppServiceSessions"
+import { AppServices } from "@greenroom/actors/app-service/AppServices"
 import { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { Rooms } from "@greenroom/actors/room/Rooms"
+import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
 import type { EventId, RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
 import { CurrentAllowance } from "@greenroom/store/LargeReads"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -14,9 +17,21 @@ import { errcodeOf, person, serverName } from "./TestHomeServer.ts"
 
 const limits = { rooms: 3, invitations: 2, devices: 2, aliases: 2, stateBytes: 20_000 }
 
-const server = HomeServer.layerOnDatabase({ serverName, dataDir: "unused: the database is given", limits }).pipe(
-  Layer.provide(TestDatabase.layer)
-)
+const network: AppServiceRegistration = {
+  id: "network",
+  url: null,
+  as_token: "as-token",
+  hs_token: "unused",
+  sender_localpart: "networkbot",
+  namespaces: { aliases: [{ exclusive: true, regex: "#_net_.*" }] }
+}
+
+const server = HomeServer.layerOnDatabase({
+  serverName,
+  dataDir: "unused: the database is given",
+  limits,
+  appServices: [network]
+}).pipe(Layer.provide(TestDatabase.layer))
 
 layer(server, { excludeTestServices: true })("limits", (it) => {
   it.effect("a user is in so many rooms, and may enter another after leaving one", () =>
@@ -108,6 +123,20 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
       assert.strictEqual(yield* errcodeOf(rooms.create(frank, { room_alias_name: "three" })), "M_FORBIDDEN")
       yield* rooms.removeAlias(frank, `#one:${serverName}` as RoomAlias)
       yield* alias("three")
+    })
+  )
+
+  it.effect("an application service makes an alias for each room of its network, and its user is in all of them", () =>
+    Effect.gen(function* () {
+      const rooms = yield* Rooms
+      const service = (yield* AppServices).withId(network.id)!
+      const bot = yield* AppServiceSessions.use((sessions) => sessions.sessionOf(service, {}))
+      const made: Array<RoomId> = []
+      for (let count = 0; count < 4; count++) {
+        made.push((yield* rooms.create(bot, { room_alias_name: `_net_${count}` })).room_id)
+        yield* rooms.setAlias(bot, `#_net_again_${count}:${serverName}` as RoomAlias, made[0]!)
+      }
+      assert.lengthOf(new Set(made), 4)
     })
   )
 

@@ -8,6 +8,7 @@ import { plural } from "@greenroom/protocol/Plural"
 import { RoomRemovalStore } from "@greenroom/store/RoomRemovalStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { Effect, Option } from "effect"
+import { AppServices } from "../app-service/AppServices.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { defaultLimits } from "../runtime/Limits.ts"
 import { makeUnderWay } from "../runtime/UnderWay.ts"
@@ -19,6 +20,7 @@ const serversShare = 10
 export const makeMembershipLimits = Effect.gen(function* () {
   const { limits, serverName, serverNotices } = yield* HomeServerConfig
   const { invitations, rooms } = { ...defaultLimits, ...limits }
+  const services = yield* AppServices
   const store = yield* RoomStore
   const removals = yield* RoomRemovalStore
   const permission = yield* makeInvitePermission
@@ -30,16 +32,16 @@ export const makeMembershipLimits = Effect.gen(function* () {
     }
   })
 
-  /** The user who sends server notices is in a room with everybody. */
-  const isSender = (userId: UserId): boolean =>
-    serverNotices !== undefined && userId === formatUserId(serverNotices.localpart, serverName)
+  /** The user who sends server notices is in a room with everybody, and those of application services are in all rooms of their networks. */
+  const unlimited = new Set(services.all.map(({ sender }) => sender))
+  if (serverNotices !== undefined) unlimited.add(formatUserId(serverNotices.localpart, serverName))
 
   const isIn = (userId: UserId, roomId: RoomId) =>
     Effect.map(store.membership(userId, roomId), (found) => Option.isSome(found) && found.value.membership === "join")
 
   const mustTakeRoom = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId | undefined, others: number) {
     if (roomId !== undefined) yield* mustBeOpen(roomId)
-    if (isSender(userId)) return
+    if (unlimited.has(userId)) return
     if ((yield* store.countMemberships(userId, ["join", "knock"])) + others < rooms) return
     if (roomId !== undefined && (yield* isIn(userId, roomId))) return
     return yield* new UserLimitExceeded({

@@ -27,8 +27,10 @@ export const makeAliasReservations = Effect.gen(function* () {
       return yield* new BadJson({ error: `room_alias_name: ${localpart.slice(0, 64)} cannot be part of a room alias` })
     }
     const { aliases } = { ...defaultLimits, ...limits }
-    yield* appServices.mayManageAlias(alias, appServices.withId(session.appService))
-    return yield* directory.create(alias, { roomId, servers: [serverName], creator: session.userId }, aliases)
+    const appService = appServices.withId(session.appService)
+    yield* appServices.mayManageAlias(alias, appService)
+    const entry = { roomId, servers: [serverName], creator: session.userId }
+    return yield* directory.create(alias, entry, appService === undefined ? aliases : undefined)
   })
 
   /**

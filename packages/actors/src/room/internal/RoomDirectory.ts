@@ -100,7 +100,7 @@ export const makeRoomDirectory = Effect.fnUntraced(function* (requests: RoomRequ
     if (!(yield* rooms.exists(roomId))) return yield* new NotFound({ error: `There is no room ${roomId}` })
     const { aliases } = { ...defaultLimits, ...limits }
     const entry = { roomId, servers: [...new Set([serverName, ...(servers ?? [])])], creator: session.userId }
-    const isNew = yield* directory.create(alias, entry, aliases)
+    const isNew = yield* directory.create(alias, entry, isItsOwn ? undefined : aliases)
     // Without the power to send it the event is omitted.
     if (isNew) {
       yield* announce(session, roomId, yield* directory.aliasesOf(roomId)).pipe(
