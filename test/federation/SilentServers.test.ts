@@ -5,9 +5,21 @@
  */
 import { assert, layer, vi } from "@effect/vitest"
 import { freePort } from "@greenroom/store/testing/FreePort"
-import { Context, Effect, Layer } from "effect"
-import { HostileServer } from "./support/HostileServer.ts"
-import { change, expectOk, type HomeServer, isMember, network, readBack, say, sees } from "./support/Network.ts"
+import { Context, Effect, Fiber, Layer } from "effect"
+import { HostileServer, imaginedHash } from "./support/HostileServer.ts"
+import {
+  change,
+  expectOk,
+  getState,
+  type HomeServer,
+  isMember,
+  network,
+  readBack,
+  reads,
+  say,
+  sees,
+  setState
+} from "./support/Network.ts"
 import { createRoom, joinThrough } from "./support/TodaysScene.ts"
 
 vi.setConfig({ testTimeout: 180_000 })
@@ -58,6 +70,55 @@ layer(World.layer, { excludeTestServices: true, timeout: "3 minutes" })("Silent 
       // They were asked before red.
       assert.isNotEmpty(silent.flatMap(({ asked }) => asked.filter((path) => path.includes("/backfill/"))))
       for (const server of silent) server.hangUp()
+    })
+  )
+
+  /** Users of red and blue in a room with a user of a silent server. */
+  const scene = Effect.fnUntraced(function* (number: number) {
+    const { servers, silent } = yield* World
+    const [[red, blue], [able]] = [servers as [HomeServer, HomeServer], silent as [HostileServer, HostileServer]]
+    const [alice, bob] = [yield* red.register(`alice${number}`), yield* blue.register(`bob${number}`)]
+    const roomId = yield* createRoom(alice, "11")
+    yield* expectOk(joinThrough(bob, roomId, red))
+    const user = `@user${number}:${able.serverName}`
+    const room = yield* able.join(red, roomId, user)
+    yield* sees(bob, (event) => event.room_id === roomId && isMember(user, "join")(event))
+    const isAsked = (path: string) =>
+      Effect.repeat(Effect.sleep("20 millis"), { until: () => able.asked.some((asked) => asked.startsWith(path)) })
+    return { red, blue, able, alice, bob, roomId, room, user, isAsked }
+  })
+
+  it.effect("events are placed while a server does not give what precedes a join", () =>
+    Effect.gen(function* () {
+      const { able, alice, blue, bob, isAsked, red, room, roomId, user } = yield* scene(2)
+      // Blue has nobody who could let Carol in, so that she joins through another server.
+      const carol = yield* blue.register("carol")
+      const club = yield* createRoom(alice, "11")
+      yield* expectOk(joinThrough(carol, club, red))
+      const levels = (yield* getState(alice, roomId, "m.room.power_levels")).body
+      yield* expectOk(setState(alice, roomId, "m.room.power_levels", { ...levels, invite: 50 }))
+      const rule = { join_rule: "restricted", allow: [{ type: "m.room_membership", room_id: club }] }
+      yield* expectOk(setState(alice, roomId, "m.room.join_rules", rule))
+      yield* sees(bob, ({ content, room_id }) => room_id === roomId && content.join_rule === "restricted")
+      const content = { membership: "join", join_authorised_via_users_server: user }
+      const template = able.event(
+        room,
+        { type: "m.room.member", sender: carol.userId, state_key: carol.userId, content },
+        { prevEvents: [imaginedHash()] }
+      )
+      able.respond = ({ path }) => {
+        if (path.startsWith("/v1/make_join/")) {
+          return { status: 200, body: { room_version: "11", event: room.version!.toTemplate(template) } }
+        }
+        return path.startsWith("/v2/send_join/") ? { status: 200, body: { state: [], auth_chain: [] } } : "never"
+      }
+      const joining = yield* Effect.forkChild(joinThrough(carol, roomId, able))
+      yield* isAsked("/v1/get_missing_events/")
+      yield* say(alice, roomId, "meanwhile")
+      yield* reads(bob, roomId, "meanwhile")
+      assert.isUndefined(joining.pollUnsafe())
+      yield* Fiber.interrupt(joining)
+      able.hangUp()
     })
   )
 

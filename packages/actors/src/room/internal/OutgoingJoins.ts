@@ -17,6 +17,7 @@ import type { OutgoingLeaves } from "./OutgoingLeaves.ts"
 import type { OutsideMemberships } from "./OutsideMemberships.ts"
 import { makeRoomBeginning } from "./RoomBeginning.ts"
 import type { Failure, RoomIntake } from "./RoomIntake.ts"
+import type { RoomState } from "./RoomState.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
 /** How long a join may take, with all servers that are tried, and how many bytes the answers of each may have. */
@@ -31,7 +32,7 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
   { announceLeave }: OutgoingLeaves
 ) {
   const { load, roomId } = writer
-  const { gaps, graph, intakeLock, placeAll } = intake
+  const { gaps, graph, intakeLock, loadOurs, placeAll } = intake
   const remote = yield* RemoteRooms
   const unfinished = yield* UnfinishedMembershipStore
   const install = makeRoomBeginning(writer, intake)
@@ -80,16 +81,20 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
     const { event, version } = yield* complete(server, "join", userId, content)
     yield* unfinished.put({ roomId, userId, membership: "join", servers: [server], content })
     let isRefused = false
-    const sent = Effect.tapError(remote.sendJoin(server, version, event, yield* earlierMembers), ({ status }) =>
+    const room = yield* Effect.option(load)
+    const sent = Effect.tapError(remote.sendJoin(server, version, event, earlierMembers(room)), ({ status }) =>
       Effect.sync(() => {
         isRefused = status !== undefined && status < 500
       })
     )
-    yield* whileInstalling(
-      Effect.flatMap(sent, (answer) =>
-        Effect.uninterruptible(intakeLock.withPermits(1)(takeJoin(server, version, answer.event ?? event, answer)))
-      )
-    ).pipe(
+    const begin = Effect.flatMap(sent, (answer) => {
+      const join = answer.event ?? event
+      const installing = intakeLock.withPermits(1)(takeJoin(server, version, join, answer))
+      return Effect.map(Effect.uninterruptible(installing), (isBegun) => (isBegun ? undefined : join))
+    })
+    // Events of a room that is ours already do not wait.
+    yield* (Option.exists(room, ({ isOurs }) => isOurs) ? begin : whileInstalling(begin)).pipe(
+      Effect.flatMap((join) => (join === undefined ? Effect.void : placeJoin(server, join))),
       // A server that has not refused the join may have accepted it: a proxy before it may have given up first.
       Effect.onError((cause) =>
         isRefused
@@ -107,10 +112,10 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
   })
 
   /** The state that the room has from an earlier membership: of the members only the new ones are then fetched. */
-  const earlierMembers = Effect.map(Effect.option(load), (found) =>
-    Option.isSome(found) && found.value.current.size > 0 ? graph.knownBodies(found.value) : undefined
-  )
+  const earlierMembers = (room: Option.Option<RoomState>) =>
+    Option.isSome(room) && room.value.current.size > 0 ? graph.knownBodies(room.value) : undefined
 
+  /** Begins the room with the join. False if it is ours meanwhile: then the join is an event like any other. */
   const takeJoin = Effect.fnUntraced(function* (
     server: ServerName,
     version: RoomVersion,
@@ -120,11 +125,17 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
     yield* prepare(version.id)
     const room = yield* load
     yield* remote.joinedThrough(server, roomId)
-    // A local user may have joined during the handshake; then the join is an event like any other.
-    if (room.isOurs) return void (yield* placeAll(room, yield* gaps.close(room, server, [event])))
+    if (room.isOurs) return false
     yield* Effect.catchTag(install(room, event, answer, server), "M_FORBIDDEN", ({ error }) =>
       Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))
     )
+    return true
+  })
+
+  /** The join to a room that is ours. What is missing before it is fetched without the room's lock. */
+  const placeJoin = Effect.fnUntraced(function* (server: ServerName, join: Event) {
+    const gap = yield* gaps.close(yield* loadOurs, server, [join])
+    yield* intakeLock.withPermits(1)(Effect.flatMap(loadOurs, (room) => placeAll(room, gap)))
   })
 
   return { joinRemotely, installed: installed.await }
