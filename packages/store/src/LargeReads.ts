@@ -43,8 +43,8 @@ export const CurrentAllowance = Context.Reference<Allowance>("greenroom/store/Cu
   defaultValue: () => unlimited
 })
 
-/** An allowance whose permits are given back by `release`. */
 export interface HeldAllowance extends Allowance {
+  /** Gives the permits back. What is taken after that is counted from zero. */
   readonly release: () => Effect.Effect<void>
 }
 
@@ -61,9 +61,10 @@ export const makeLargeReads = ({ large, most, requests }: LargeReadLimits): ((ow
     }
     return {
       take: Effect.suspend(() => (isHeld ? Effect.void : semaphore.take(owner, granted))),
-      release: Effect.sync(() => {
+      release: () => {
         if (isHeld) semaphore.release()
-      })
+        isHeld = false
+      }
     }
   }
 
@@ -85,7 +86,12 @@ export const makeLargeReads = ({ large, most, requests }: LargeReadLimits): ((ow
           return used > large ? Effect.andThen(first.take, second.take) : first.take
         })
       )
-    return { take, release: Effect.andThen(second.release, first.release) }
+    const release = Effect.sync(() => {
+      used = 0
+      second.release()
+      first.release()
+    })
+    return { take, release }
   }
 
   return (owner: string) => new RequestAllowance(owner, makeHolding)

@@ -55,13 +55,13 @@ const make = Effect.gen(function* () {
 
   const noteDraft = (destination: ServerName) => Effect.andThen(store.speaksDraft(destination), forget(destination))
 
-  const failed = Effect.fnUntraced(function* (destination: ServerName, reason: string) {
+  const failed = Effect.fnUntraced(function* ({ destination, isOwnLimit = false, reason }: RemoteUnreachable) {
+    if (isOwnLimit) return
     const state = yield* store.failed(destination, reason)
     yield* MonotonicCache.set(known, destination, Option.some(state))
     yield* Effect.logInfo("A server could not be reached").pipe(
       Effect.annotateLogs({ destination, reason, failures: state.failures })
     )
-    return state
   })
 
   const heardFrom = Effect.fnUntraced(function* (destination: ServerName) {
@@ -94,8 +94,8 @@ export class Destinations extends Context.Service<
     readonly succeeded: (destination: ServerName) => Effect.Effect<void>
     /** Whether the last attempt to reach the server succeeded. */
     readonly answers: (destination: ServerName) => Effect.Effect<boolean>
-    /** Records that the server could not be reached. Returns its new state, with the time of the next attempt. */
-    readonly failed: (destination: ServerName, reason: string) => Effect.Effect<DestinationState>
+    /** Records that the server could not be reached, unless it was this server that gave the request up. */
+    readonly failed: (error: RemoteUnreachable) => Effect.Effect<void>
     /** Whether the server was found to speak the draft's dialect alone: by this node or another, in the last day. */
     readonly speaksDraft: (destination: ServerName) => Effect.Effect<boolean>
     /** The server has none of today's endpoints, and answers those of the draft. */

@@ -11,6 +11,7 @@ import { parse as parseExact } from "@greenroom/protocol/ExactJson"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { smallRead } from "@greenroom/store/LargeReads"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { Context, Effect, Layer, Option } from "effect"
 import { CurrentAnswerBudget, withAnswerBudget } from "../runtime/AnswerBudget.ts"
@@ -23,7 +24,7 @@ import {
   retryAfterOf,
   type TransportResponse
 } from "./FederationTransport.ts"
-import { eachChunk, readBody } from "./internal/answerBodies.ts"
+import { asking, eachChunk, wholeBody } from "./internal/answerBodies.ts"
 import { makeDestinationLimit } from "./internal/DestinationLimit.ts"
 import { type ListEntry, ListReader } from "./internal/ListReader.ts"
 import type { JsonSyntaxError } from "./JsonSyntaxError.ts"
@@ -101,12 +102,21 @@ const longestWait = 3_600_000
 /** A proxy answers so for a server that is not there. */
 const unreachableStatuses: ReadonlySet<number> = new Set([502, 503, 504])
 
+type Head = Pick<TransportResponse, "retryAfter" | "status">
+
+const isProxied = ({ status }: Pick<Head, "status">): boolean => unreachableStatuses.has(status)
+
+const isUnreached = ({ isCostly = false }: Pick<Call<unknown>, "isCostly">, head: Head): boolean =>
+  isProxied(head) && !isCostly
+
 const refusal = (
-  { destination, isCostly = false }: Pick<Call<unknown>, "destination" | "isCostly">,
-  { retryAfter, status }: Pick<TransportResponse, "retryAfter" | "status">,
+  call: Pick<Call<unknown>, "destination" | "isCostly">,
+  head: Head,
   answer: JsonObject | undefined
-) => {
-  if (unreachableStatuses.has(status) && !isCostly) {
+): RemoteError => {
+  const { destination } = call
+  const { retryAfter, status } = head
+  if (isUnreached(call, head)) {
     return new RemoteUnreachable({ destination, reason: `the server answered with status ${status}` })
   }
   const { errcode, error, retry_after_ms, room_version } = answer ?? {}
@@ -169,16 +179,21 @@ const make = Effect.gen(function* () {
 
   const inTime =
     <A>(call: Call<A>) =>
-    <B, E, R>(reading: Effect.Effect<B, E, R>) =>
-      Effect.timeoutOrElse(reading, { duration: timeoutOf(call), orElse: () => Effect.fail(lateAnswer(call)) })
+    <B, E, R>(arriving: Effect.Effect<B, E, R>) =>
+      Effect.timeoutOrElse(arriving, { duration: timeoutOf(call), orElse: () => Effect.fail(lateAnswer(call)) })
 
-  /** An answer that may be large is read as a stream, which waits while too many of them are in memory. */
+  /** The whole response, when it has arrived. One that may be large is read as a stream, so that its bytes are counted. */
   const exchange = Effect.fnUntraced(function* <A>(call: Call<A>, maxBytes: number) {
     const request = yield* signed(call)
-    if (maxBytes <= smallRead) return yield* transport.request({ ...request, maxBytes })
+    if (maxBytes <= smallRead) {
+      const budget = yield* CurrentAnswerBudget
+      return yield* Effect.tap(transport.request({ ...request, maxBytes }), ({ body }) =>
+        Effect.sync(() => budget?.memory.add(body.length))
+      )
+    }
     const opened = Effect.gen(function* () {
       const response = yield* transport.open(request)
-      const body = yield* readBody(call.destination, response, maxBytes)
+      const body = yield* wholeBody(call.destination, response, maxBytes)
       return { status: response.statusCode ?? 0, body, retryAfter: retryAfterOf(response) }
     })
     return yield* inTime(call)(Effect.scoped(opened))
@@ -201,6 +216,38 @@ const make = Effect.gen(function* () {
     )
   })
 
+  /** The response, unless it is that of a proxy for a server that is not there. */
+  const responded = <A>(call: Call<A>) =>
+    Effect.flatMap(budgeted(call), (response) =>
+      isUnreached(call, response) ? Effect.fail(refusal(call, response, undefined)) : Effect.succeed(response)
+    )
+
+  /**
+   * Asks when few other requests to the server are under way, and notes whether it could be reached. Every answer shows that, but for
+   * that of a proxy to a costly request, which shows nothing, as does an answer that was given up by a limit of ours.
+   */
+  const inTurn = <A, B>(
+    call: Call<A>,
+    asked: Effect.Effect<B, RemoteError>,
+    isOfProxy: (answer: B) => boolean = () => false
+  ): Effect.Effect<B, RemoteError> => {
+    const { destination } = call
+    const succeeded = destinations.succeeded(destination)
+    const noted = asked.pipe(
+      Effect.tap((answer) => (isOfProxy(answer) ? Effect.void : succeeded)),
+      Effect.tapError((error) => {
+        if (error._tag !== "RemoteUnreachable") {
+          return error._tag === "RemoteRefused" && isProxied(error) ? Effect.void : succeeded
+        }
+        return destinations.failed(error)
+      })
+    )
+    if (call.isUrgent === true) return limited(destination, noted, timeoutOf(call))
+    const check = destinations.check(destination)
+    // Those before it may have found that the server is not there.
+    return Effect.andThen(check, limited(destination, Effect.andThen(check, noted), timeoutOf(call)))
+  }
+
   const malformed = <A>({ destination, method, uri }: Call<A>, reason = "it is of another form") =>
     new RemoteInvalid({ destination, reason: `the answer to ${method} ${uri} is malformed: ${reason}` })
 
@@ -209,8 +256,8 @@ const make = Effect.gen(function* () {
     return read === undefined ? Effect.fail(malformed(call)) : Effect.succeed(read)
   }
 
-  const answer = Effect.fnUntraced(function* <A>(call: Call<A>) {
-    const response = yield* budgeted(call)
+  const answer = Effect.fnUntraced(function* <A>(call: Call<A>): Effect.fn.Return<A, RemoteError> {
+    const response = yield* asking(call.destination, inTurn(call, responded(call), isProxied))
     const json = yield* Effect.option(parseJson(response.body, call.hasPdus === true ? parseExact : undefined))
     const object = Option.filter(Option.map(json, unwrapped), isJsonObject)
     if (response.status >= 300) return yield* refusal(call, response, Option.getOrUndefined(object))
@@ -218,14 +265,15 @@ const make = Effect.gen(function* () {
   })
 
   /** The same where lists of the answer are handed over while it arrives. */
-  const streamedAnswer = <A>(call: Call<A>, lists: StreamedLists) =>
+  const streamedAnswer = <A>(call: Call<A>, lists: StreamedLists): Effect.Effect<A, RemoteError> =>
     Effect.scoped(
       Effect.gen(function* () {
         const { destination, maxBytes } = call
+        const begun = yield* monotonicMillis
         const response = yield* transport.open(yield* signed(call))
         const status = response.statusCode ?? 0
         if (status >= 300) {
-          const body = yield* readBody(destination, response, answerLimits.small)
+          const body = yield* inTime(call)(wholeBody(destination, response, answerLimits.small))
           const json = Option.getOrUndefined(Option.map(yield* Effect.option(parseJson(body)), unwrapped))
           return yield* refusal(
             call,
@@ -239,7 +287,8 @@ const make = Effect.gen(function* () {
         )
         const reading = <B>(step: () => B) =>
           Effect.try({ try: step, catch: (error) => malformed(call, (error as JsonSyntaxError).reason) })
-        yield* eachChunk(destination, response, maxBytes, (chunk) =>
+        const timeout = timeoutOf(call) - ((yield* monotonicMillis) - begun)
+        yield* eachChunk(destination, response, { maxBytes, timeout }, (chunk) =>
           Effect.flatMap(
             reading(() => reader.push(chunk)),
             // Chunks may have arrived already: each is read in a turn of its own.
@@ -250,23 +299,6 @@ const make = Effect.gen(function* () {
         yield* handOver
         return yield* readObject(call, object)
       })
-    ).pipe(inTime(call))
-
-  /** The answer is that of a proxy, for a costly request: it shows neither that the server is there nor that it is not. */
-  const isOfProxy = (error: RemoteError): boolean =>
-    error._tag === "RemoteRefused" && unreachableStatuses.has(error.status)
-
-  /** Every other answer shows that the server can be reached. */
-  const noted = <A>(destination: ServerName, effect: Effect.Effect<A, RemoteError>) =>
-    effect.pipe(
-      Effect.tap(() => destinations.succeeded(destination)),
-      Effect.tapError((error) =>
-        error._tag === "RemoteUnreachable"
-          ? destinations.failed(destination, error.reason)
-          : isOfProxy(error)
-            ? Effect.void
-            : destinations.succeeded(destination)
-      )
     )
 
   /** A large answer to work without a budget is counted until it has been read. */
@@ -276,17 +308,12 @@ const make = Effect.gen(function* () {
     )
 
   const call = <A>(call: Call<A>): Effect.Effect<A, RemoteError> => {
-    const { destination } = call
+    const { destination, lists, maxBytes } = call
     if (destination === origin) {
       return Effect.fail(new RemoteUnreachable({ destination, reason: "that is this server itself" }))
     }
-    const { lists, maxBytes } = call
-    const asked = lists === undefined ? answer(call) : streamedAnswer(call, lists)
-    const answered = noted(destination, maxBytes <= smallRead ? asked : withinBudget(call, asked))
-    if (call.isUrgent === true) return limited(destination, answered, timeoutOf(call))
-    const check = destinations.check(destination)
-    // Those before it may have found that the server is not there.
-    return Effect.andThen(check, limited(destination, Effect.andThen(check, answered), timeoutOf(call)))
+    const asked = lists === undefined ? answer(call) : inTurn(call, streamedAnswer(call, lists))
+    return maxBytes <= smallRead ? asked : withinBudget(call, asked)
   }
 
   const callEither = Effect.fnUntraced(function* <A>(today: Call<A>, draft: Call<A>): Effect.fn.Return<A, RemoteError> {

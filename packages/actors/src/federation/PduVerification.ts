@@ -12,6 +12,7 @@ import type { SignatureCheck, VerifyKeys } from "@greenroom/room/Signing"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { RoomVoucherStore } from "@greenroom/store/RoomVoucherStore"
 import { Array as Arr, Context, Effect, Layer, Result } from "effect"
+import { awaitingOthers } from "../runtime/AnswerBudget.ts"
 import { sliced } from "../runtime/Slices.ts"
 import { type KeyNeed, type KeyRing, RemoteKeys } from "./RemoteKeys.ts"
 import { type SignatureJob, SignatureThreads } from "./SignatureThreads.ts"
@@ -234,10 +235,10 @@ const make = Effect.gen(function* () {
     events: ReadonlyArray<Event>,
     also: ReadonlyArray<ServerName>
   ) {
-    return yield* remoteKeys.findAll(yield* sliced(() => needsOf(version, events)), [
-      ...(yield* MonotonicCache.get(vouchersOf, roomId)),
-      ...also
-    ])
+    const needs = yield* sliced(() => needsOf(version, events))
+    return yield* awaitingOthers(
+      remoteKeys.findAll(needs, [...(yield* MonotonicCache.get(vouchersOf, roomId)), ...also])
+    )
   })
 
   const verifyByThreads = Effect.fnUntraced(function* (

@@ -9,7 +9,9 @@ export class RemoteUnreachable extends Schema.TaggedError<RemoteUnreachable>()("
   destination: ServerName,
   reason: Schema.String,
   /** When the next attempt will be made (ms since 1970), where this one was not. */
-  retryAt: Schema.optionalKey(Schema.Number)
+  retryAt: Schema.optionalKey(Schema.Number),
+  /** This server gave the request up by a limit of its own: nothing is known of the other one. */
+  isOwnLimit: Schema.optionalKey(Schema.Boolean)
 }) {
   override get message(): string {
     return `${this.destination}: ${this.reason}`

@@ -32,7 +32,11 @@ const failureOf = (error: RemoteError): RemoteFailure =>
         ...(error.retryAfter === undefined ? {} : { retryAfter: error.retryAfter }),
         ...(error.roomVersion === undefined ? {} : { roomVersion: error.roomVersion })
       })
-    : new RemoteFailure({ destination: error.destination, reason: error.reason })
+    : new RemoteFailure({
+        destination: error.destination,
+        reason: error.reason,
+        ...(error._tag === "RemoteUnreachable" && error.isOwnLimit === true ? { isOwnLimit: true } : {})
+      })
 
 /** The requests about a room, in one of the dialects. */
 interface Dialect extends StateRequests {

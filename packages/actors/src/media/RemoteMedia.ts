@@ -94,7 +94,7 @@ export class RemoteMedia extends Context.Service<
           })
           .pipe(
             Effect.tap(() => destinations.succeeded(destination)),
-            Effect.tapError(({ reason }) => destinations.failed(destination, reason)),
+            Effect.tapError(destinations.failed),
             Effect.mapError(() => unavailable(name))
           )
       })

@@ -23,7 +23,9 @@ export class RemoteFailure extends Schema.TaggedError<RemoteFailure>()("RemoteFa
   /** When it may be asked again, in ms, if it says so. */
   retryAfter: Schema.optionalKey(Schema.Number),
   /** The version of the room, where the other server gives it as the reason. */
-  roomVersion: Schema.optionalKey(Schema.String)
+  roomVersion: Schema.optionalKey(Schema.String),
+  /** This server gave the request up by a limit of its own: nothing is known of the other one. */
+  isOwnLimit: Schema.optionalKey(Schema.Boolean)
 }) {
   override get message(): string {
     return `${this.destination}: ${this.reason}`

@@ -1,19 +1,127 @@
 /**
- * How many bytes the answers of other servers to one piece of work may have together. Each answer has a limit of its own
- * (`FederationCalls`); this one bounds work that asks many times, as filling a gap does.
+ * The answers of other servers to one piece of work: how many bytes they may have together, and what they hold of this node's memory.
+ * Each answer has a limit of its own (`FederationCalls`); these bound work that asks many times, as filling a gap does, and all work
+ * together. Other servers choose how large their answers are.
  *
- * Work whose answers have more than `smallRead` bytes waits for a permit, and has it until it ends: what it has read stays in memory
- * until then, as objects that take several times as many bytes. Other servers choose how large their answers are.
+ * Work that has read more than `smallRead` bytes needs a permit: what it has read stays in memory until it ends, as objects that take
+ * several times as many bytes. It has no permit while it waits for another server. What arrives then, and what it had read before, counts
+ * among `ArrivingAnswers`, so that a server that is silent, or sends slowly, holds up no other work.
  */
-import { type Allowance, makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
-import { Context, Effect } from "effect"
-import { ArrivingBodies } from "./ArrivingBodies.ts"
+import { type HeldAllowance, makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
+import { Context, Data, Deferred, Effect, Exit } from "effect"
+import { ArrivingBodies, type ArrivingBody } from "./ArrivingBodies.ts"
+
+/** How long work keeps its permit while it waits for another server: most answers have come by then. */
+const permitKept = "200 millis"
+
+/** How long work waits for its permit. */
+const longestWait = "1 minute"
+
+/** This node has given up an answer by a limit of its own, which says nothing about the server that was asked. */
+export class AnswerGivenUp extends Data.TaggedError("AnswerGivenUp")<{ readonly reason: string }> {}
+
+/** What the answers to one piece of work hold of this node's memory. */
+class AnswerMemory {
+  private readonly allowance: HeldAllowance
+  private readonly arriving: ArrivingBodies
+  private readonly refused = Deferred.makeUnsafe<never, AnswerGivenUp>()
+  private readonly body: ArrivingBody = {
+    refuse: () => {
+      this.uncount()
+      const reason = "too many large answers of other servers are arriving"
+      Deferred.doneUnsafe(this.refused, Effect.fail(new AnswerGivenUp({ reason })))
+    }
+  }
+  private bytes = 0
+  /** For how many bytes the work has its permit. */
+  private permitted = 0
+  private isCounted = false
+  /** The work has ended. What it shared with other work may go on. */
+  isOver = false
+
+  constructor(allowance: HeldAllowance, arriving: ArrivingBodies) {
+    this.allowance = allowance
+    this.arriving = arriving
+  }
+
+  /** Whether the bytes need a permit, or count as arriving. */
+  private get isLarge(): boolean {
+    return this.bytes > smallRead && !this.isOver && !Deferred.isDoneUnsafe(this.refused)
+  }
+
+  /** Counts bytes that have arrived. */
+  add(bytes: number): void {
+    this.bytes += bytes
+    if (this.isCounted) this.arriving.add(this.body, bytes)
+    else if (this.permitted === 0) this.count()
+  }
+
+  /** A question of the work, which goes on when it has its permit again. Fails if the work has to give up its answers. */
+  asking<A, E, R>(question: Effect.Effect<A, E, R>): Effect.Effect<A, E | AnswerGivenUp, R> {
+    const answered = this.withoutPermit(Effect.raceFirst(question, Deferred.await(this.refused)))
+    return Effect.flatMap(Effect.result(answered), (result) => Effect.andThen(this.resume, Effect.fromResult(result)))
+  }
+
+  /** Another wait of the work. Work that has to give up its answers goes on until its next question. */
+  waiting<A, E, R>(wait: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return Effect.tap(this.withoutPermit(wait), () => Effect.ignore(this.resume))
+  }
+
+  /** The work has ended. */
+  readonly end = Effect.suspend(() => {
+    this.isOver = true
+    return this.giveBack
+  })
+
+  private withoutPermit<A, E, R>(wait: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return Effect.raceFirst(wait, Effect.forever(Effect.andThen(Effect.sleep(permitKept), this.lend)))
+  }
+
+  /** Gives the permit back. The bytes count as arriving until the work has it again. */
+  private readonly giveBack = Effect.suspend(() => {
+    this.permitted = 0
+    this.uncount()
+    this.count()
+    return this.allowance.release()
+  })
+
+  private readonly lend = Effect.suspend(() => (this.permitted === 0 ? Effect.void : this.giveBack))
+
+  private readonly resume = Effect.suspend(() => {
+    const { bytes, permitted } = this
+    if (!this.isLarge || bytes === permitted) return Effect.void
+    return this.allowance.take(bytes - permitted).pipe(
+      Effect.tap(() =>
+        Effect.sync(() => {
+          this.permitted = bytes
+          this.uncount()
+        })
+      ),
+      Effect.raceFirst(Deferred.await(this.refused)),
+      Effect.timeoutOrElse({
+        duration: longestWait,
+        orElse: () => new AnswerGivenUp({ reason: `other large answers were worked on for ${longestWait}` })
+      }),
+      Effect.onExit((exit) => (this.isOver || Exit.isFailure(exit) ? this.giveBack : Effect.void))
+    )
+  })
+
+  private count(): void {
+    if (!this.isLarge) return
+    this.isCounted = true
+    this.arriving.add(this.body, this.bytes)
+  }
+
+  private uncount(): void {
+    this.isCounted = false
+    this.arriving.remove(this.body)
+  }
+}
 
 /** Counts down: an answer takes its bytes, and none is read any more when nothing is left. */
 export interface AnswerBudget {
   left: number
-  /** Waits until the work may read so many more bytes. */
-  readonly take: Allowance["take"]
+  readonly memory: AnswerMemory
 }
 
 /** The budget of the work that asks. Work without one has no bound but that of each answer. */
@@ -29,17 +137,14 @@ export const LargeAnswers = Context.Reference("greenroom/runtime/LargeAnswers", 
   defaultValue: () => makeLargeReads({ requests: 4, large: 16 * smallRead, most: Number.POSITIVE_INFINITY })
 })
 
-/**
- * Whole answers that are arriving, or wait for the permit of their work, on this node. An answer that other servers send slowly, or do not
- * end, has no permit.
- */
+/** The answers of work without a permit, on this node: those that arrive or wait for it, and what was read before them. */
 export const ArrivingAnswers = Context.Reference("greenroom/runtime/ArrivingAnswers", {
   defaultValue: () => new ArrivingBodies(128 * smallRead)
 })
 
 /**
  * Runs work whose answers from other servers have at most so many bytes together. `owner` is for whom it is done, a user, a room or a
- * server: the next permit goes to the owner that got one least recently. Work within other work shares its permit.
+ * server: the next permit goes to the owner that got one least recently. Work within other work shares its memory.
  */
 export const withAnswerBudget = <A, E, R>(
   bytes: number,
@@ -48,10 +153,13 @@ export const withAnswerBudget = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   Effect.withFiber(({ context }) => {
     const outer = Context.get(context, CurrentAnswerBudget)
-    if (outer !== undefined) {
-      return Effect.provideService(work, CurrentAnswerBudget, { left: bytes, take: outer.take })
+    if (outer !== undefined && !outer.memory.isOver) {
+      return Effect.provideService(work, CurrentAnswerBudget, { left: bytes, memory: outer.memory })
     }
-    const allowance = Context.get(context, LargeAnswers)(owner)
-    const budget: AnswerBudget = { left: bytes, take: (more) => allowance.take(more) }
-    return Effect.onExit(Effect.provideService(work, CurrentAnswerBudget, budget), () => allowance.release())
+    const memory = new AnswerMemory(Context.get(context, LargeAnswers)(owner), Context.get(context, ArrivingAnswers))
+    return Effect.onExit(Effect.provideService(work, CurrentAnswerBudget, { left: bytes, memory }), () => memory.end)
   })
+
+/** A wait for servers that are not asked for answers to the work itself: others have its permit meanwhile. */
+export const awaitingOthers = <A, E, R>(wait: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(CurrentAnswerBudget, (budget) => (budget === undefined ? wait : budget.memory.waiting(wait)))

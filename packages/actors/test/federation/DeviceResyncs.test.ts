@@ -11,6 +11,7 @@ import { TestClock } from "effect/testing"
 import { Destinations } from "../../src/federation/Destinations.ts"
 import { DeviceResyncs } from "../../src/federation/DeviceResyncs.ts"
 import { RemoteDevices } from "../../src/federation/RemoteDevicesProtocol.ts"
+import { RemoteUnreachable } from "../../src/federation/RemoteError.ts"
 import * as LocalRunner from "../../src/runtime/LocalRunner.ts"
 import { Nodes } from "../../src/runtime/Nodes.ts"
 
@@ -95,7 +96,9 @@ layer(stores)("DeviceResyncs", (it) => {
   it.effect("a server that cannot be reached is asked when its back-off is over", () =>
     Effect.gen(function* () {
       const { next, pass, plan, planIn } = yield* scene
-      const { retryAt } = yield* (yield* Destinations).failed(red, "away")
+      const destinations = yield* Destinations
+      yield* destinations.failed(new RemoteUnreachable({ destination: red, reason: "away" }))
+      const { retryAt } = (yield* destinations.list)[0]!
       const now = yield* Clock.currentTimeMillis
       const wait = (retryAt - now) / 1_000
       yield* planIn(red, 0)

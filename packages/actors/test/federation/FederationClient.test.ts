@@ -1,6 +1,8 @@
 import { setImmediate } from "node:timers/promises"
 import { assert, describe, it } from "@effect/vitest"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
+import { roomVersion } from "@greenroom/room/RoomVersions"
+import { generateSigningKey } from "@greenroom/room/Signing"
 import { makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -8,8 +10,11 @@ import { Effect, Fiber, Latch, Layer, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { Destinations } from "../../src/federation/Destinations.ts"
 import { FederationClient } from "../../src/federation/FederationClient.ts"
+import type { FederationOptions } from "../../src/federation/FederationConfig.ts"
 import * as FederationLayer from "../../src/federation/FederationLayer.ts"
-import type { RemoteError, RemoteUnreachable } from "../../src/federation/RemoteError.ts"
+import { PduVerification } from "../../src/federation/PduVerification.ts"
+import type { RemoteError } from "../../src/federation/RemoteError.ts"
+import { ServerServerClient } from "../../src/federation/ServerServerClient.ts"
 import { ArrivingAnswers, LargeAnswers, withAnswerBudget } from "../../src/runtime/AnswerBudget.ts"
 import { ArrivingBodies, type ArrivingBody } from "../../src/runtime/ArrivingBodies.ts"
 import { HomeServerConfig } from "../../src/runtime/HomeServerConfig.ts"
@@ -20,12 +25,16 @@ const name = "example.org" as ServerName
 const roomId = "!room:example.org" as RoomId
 const alice = "@alice:example.org" as UserId
 
-/** Our client, and a server that answers with `state.reply` until it is closed. */
-const world = Effect.gen(function* () {
+/** Our client, and a server that answers with `state.reply` until it is closed, but does not give its keys. */
+const world = Effect.fnUntraced(function* (options: FederationOptions = {}) {
   const state: { reply: Reply | undefined } = { reply: { body: "{}" } }
-  const server = yield* tlsServer(() => state.reply)
+  const server = yield* tlsServer(({ path }) => (path.startsWith("/_matrix/key/") ? undefined : state.reply))
   const context = yield* Layer.build(
-    FederationLayer.layer({ verifyCertificates: false, staticServers: { [name]: `127.0.0.1:${server.port}` } }).pipe(
+    FederationLayer.layer({
+      verifyCertificates: false,
+      staticServers: { [name]: `127.0.0.1:${server.port}` },
+      ...options
+    }).pipe(
       Layer.provide(SigningKeys.layer(ourName)),
       Layer.provide(Layer.succeed(HomeServerConfig, { serverName: ourName, dataDir: "unused" })),
       Layer.provide(Layer.fresh(TestDatabase.layer))
@@ -35,6 +44,8 @@ const world = Effect.gen(function* () {
     server,
     state,
     client: yield* Effect.provide(FederationClient, context),
+    today: yield* Effect.provide(ServerServerClient, context),
+    verification: yield* Effect.provide(PduVerification, context),
     destinations: yield* Effect.provide(Destinations, context)
   }
 })
@@ -44,7 +55,7 @@ const says = (status: number, body: unknown): Reply => ({ status, body: JSON.str
 describe("FederationClient", () => {
   it.effect("an error of the other server keeps its errcode", () =>
     Effect.gen(function* () {
-      const { client, state } = yield* world
+      const { client, state } = yield* world()
       state.reply = says(403, { errcode: "M_FORBIDDEN", error: "No" })
       const refused = yield* Effect.flip(client.queryProfile(alice))
       assert.deepInclude(refused, { _tag: "RemoteRefused", status: 403, errcode: "M_FORBIDDEN", error: "No" })
@@ -59,7 +70,7 @@ describe("FederationClient", () => {
 
   it.effect("an answer of another form than requested is a failure", () =>
     Effect.gen(function* () {
-      const { client, state } = yield* world
+      const { client, state } = yield* world()
       const eventId = "$e:us.test" as EventId
       const invalid = Effect.fnUntraced(function* (body: string) {
         state.reply = { body }
@@ -85,7 +96,7 @@ describe("FederationClient", () => {
 
   it.effect("an unreachable server is not tried again before its back-off ends, or until it sends a request", () =>
     Effect.gen(function* () {
-      const { client, destinations, server, state } = yield* world
+      const { client, destinations, server, state } = yield* world()
       const unreachable = Effect.flip(client.queryProfile(alice))
       state.reply = says(503, {})
       assert.deepInclude(yield* unreachable, { _tag: "RemoteUnreachable" })
@@ -109,7 +120,7 @@ describe("FederationClient", () => {
 
   it.effect("requests that a user waits for are tried at once", () =>
     Effect.gen(function* () {
-      const { client, state } = yield* world
+      const { client, state } = yield* world()
       state.reply = says(503, {})
       yield* Effect.flip(client.queryProfile(alice))
       state.reply = says(200, { room_id: roomId, servers: [name, "not a name", 7] })
@@ -123,7 +134,7 @@ describe("FederationClient", () => {
 
   it.effect("a user waits ten seconds for the profile of a server that never answers", () =>
     Effect.gen(function* () {
-      const { client, server, state } = yield* world
+      const { client, server, state } = yield* world()
       state.reply = undefined
       const asking = yield* Effect.forkChild(Effect.flip(client.queryProfile(alice)))
       while (server.requests.length === 0) yield* Effect.promise(() => setImmediate())
@@ -134,7 +145,7 @@ describe("FederationClient", () => {
 
   it.effect("many users who ask a silent server at once wait no longer than twice as long", () =>
     Effect.gen(function* () {
-      const { client, server, state } = yield* world
+      const { client, server, state } = yield* world()
       state.reply = undefined
       const errors: Array<RemoteError> = []
       const note = <E>(failed: Effect.Effect<RemoteError, E>) =>
@@ -156,15 +167,31 @@ describe("FederationClient", () => {
 
   it.effect("we do not ask ourselves", () =>
     Effect.gen(function* () {
-      const { client } = yield* world
+      const { client } = yield* world()
       const error = yield* Effect.flip(client.queryProfile("@a:us.test" as UserId))
       assert.strictEqual(error._tag, "RemoteUnreachable")
     })
   )
 
+  const stateOf = (bytes: number) => ({ body: `{"pdus":[],"auth_chain":[]${" ".repeat(bytes)}}` })
+
+  const permitsFor = (requests: number) =>
+    Effect.provideService(
+      LargeAnswers,
+      makeLargeReads({ requests, large: 10 * smallRead, most: Number.POSITIVE_INFINITY })
+    )
+
+  const eventually = (holds: () => boolean) =>
+    Effect.suspend(() => (holds() ? Effect.void : Effect.fail("waiting"))).pipe(
+      Effect.retry(Schedule.spaced("10 millis")),
+      Effect.orDie
+    )
+
+  const isOwnLimit = (error: RemoteError) => error._tag === "RemoteUnreachable" && error.isOwnLimit === true
+
   it.live("of work with large answers little is under way at a time, and small answers do not wait", () =>
     Effect.gen(function* () {
-      const { client, state } = yield* world
+      const { client, state } = yield* world()
       const end = yield* Latch.make(false)
       const read: Array<string> = []
       const worker = (owner: string) =>
@@ -176,28 +203,107 @@ describe("FederationClient", () => {
             (work) => withAnswerBudget(50 * smallRead, owner, work),
             Effect.forkChild({ startImmediately: true })
           )
-      const stateOf = (bytes: number) => ({ body: `{"pdus":[],"auth_chain":[]${" ".repeat(bytes)}}` })
       state.reply = stateOf(2 * smallRead)
       const workers = yield* Effect.forEach(["a", "b", "c", "d"], worker)
-      yield* Effect.suspend(() => (read.length < 2 ? Effect.fail("waiting") : Effect.void)).pipe(
-        Effect.retry(Schedule.spaced("10 millis"))
-      )
+      yield* eventually(() => read.length === 2)
       state.reply = stateOf(1_000)
       yield* client.getState(name, roomId)
       assert.strictEqual(read.length, 2)
       yield* end.open
       yield* Effect.forEach(workers, Fiber.join)
       assert.sameMembers(read, ["a", "b", "c", "d"])
-    }).pipe(
-      Effect.provideService(
-        LargeAnswers,
-        makeLargeReads({ requests: 2, large: 10 * smallRead, most: Number.POSITIVE_INFINITY })
-      )
-    )
+    }).pipe(permitsFor(2))
   )
 
-  /** Large answers that stop arriving, when they have arrived as far as they do. */
-  const stalledAnswers = Effect.fnUntraced(function* (count: number, limit: number) {
+  it.live("work that has read a large answer and waits for another one holds up no other work", () =>
+    Effect.gen(function* () {
+      const { client, server, state } = yield* world()
+      state.reply = stateOf(2 * smallRead)
+      const goOn = yield* Latch.make(false)
+      const stalled = yield* Effect.forEach(["a", "b"], (owner) =>
+        client
+          .getState(name, roomId)
+          .pipe(
+            Effect.andThen(goOn.await),
+            Effect.andThen(client.getPdu(name, "$e:us.test" as EventId)),
+            (work) => withAnswerBudget(50 * smallRead, owner, work),
+            Effect.forkChild
+          )
+      )
+      yield* eventually(() => server.requests.length === 2)
+      const honest = yield* Effect.forkChild(client.getState(name, roomId))
+      yield* eventually(() => server.requests.length === 3)
+      state.reply = undefined
+      yield* goOn.open
+      assert.deepStrictEqual(yield* Fiber.join(honest), { pdus: [], auth_chain: [] })
+      for (const fiber of stalled) assert.isUndefined(fiber.pollUnsafe())
+    }).pipe(permitsFor(2))
+  )
+
+  it.live("work that waits for the keys of a silent server holds up no other work", () =>
+    Effect.gen(function* () {
+      const { client, server, state, verification } = yield* world()
+      state.reply = stateOf(2 * smallRead)
+      const version = roomVersion("11")!
+      const message = version.build(
+        { room_id: roomId, type: "m.room.message", sender: alice, content: { body: "hello", msgtype: "m.text" } },
+        { prevEvents: [], state: () => undefined, now: 1 },
+        generateSigningKey(name, "ed25519:key")
+      )
+      yield* client
+        .getState(name, roomId)
+        .pipe(
+          Effect.andThen(verification.verifyPdus(version, [version.toPdu(message)])),
+          Effect.andThen(Effect.never),
+          (work) => withAnswerBudget(50 * smallRead, "a", work),
+          Effect.forkChild
+        )
+      yield* eventually(() => server.requests.some(({ path }) => path.startsWith("/_matrix/key/")))
+      assert.deepStrictEqual(yield* client.getState(name, roomId), { pdus: [], auth_chain: [] })
+    }).pipe(permitsFor(1))
+  )
+
+  it.live("a join whose large answer stops arriving holds up no other work", () =>
+    Effect.gen(function* () {
+      const { client, state, today } = yield* world()
+      const beginning = `{"auth_chain":[]${" ".repeat(2 * smallRead)}`
+      state.reply = { body: beginning, isUnfinished: true }
+      const { answers, arrived } = countingAnswers(128 * smallRead)
+      const stalled = yield* today
+        .sendJoin(name, roomId, "$e" as EventId, {}, false, () => Effect.void)
+        .pipe(Effect.provideService(ArrivingAnswers, answers), Effect.forkChild)
+      // What follows the first chunks counts until the permit is there, and again when the arrival has stopped.
+      yield* eventually(() => arrived() >= beginning.length)
+      state.reply = stateOf(2 * smallRead)
+      assert.deepStrictEqual(yield* client.getState(name, roomId), { pdus: [], auth_chain: [] })
+      assert.isUndefined(stalled.pollUnsafe())
+    }).pipe(permitsFor(1))
+  )
+
+  it.live("the time limit of an answer does not include the wait for other work", () =>
+    Effect.gen(function* () {
+      const { client, destinations, state } = yield* world({ requestTimeout: 500 })
+      state.reply = stateOf(2 * smallRead)
+      const { answers, arrived } = countingAnswers(128 * smallRead)
+      const end = yield* Latch.make(false)
+      const asking = client.getState(name, roomId)
+      const begin = <A>(work: Effect.Effect<A, RemoteError>) =>
+        Effect.forkChild(Effect.provideService(work, ArrivingAnswers, answers))
+      const first = yield* begin(withAnswerBudget(50 * smallRead, "a", Effect.andThen(asking, end.await)))
+      yield* eventually(() => arrived() >= 2 * smallRead)
+      const second = yield* begin(asking)
+      yield* eventually(() => arrived() >= 4 * smallRead)
+      // Longer than the four request timeouts that such an answer may take.
+      yield* Effect.sleep("2500 millis")
+      yield* end.open
+      yield* Fiber.join(first)
+      assert.deepStrictEqual(yield* Fiber.join(second), { pdus: [], auth_chain: [] })
+      assert.isUndefined((yield* destinations.list)[0]?.lastFailureAt)
+    }).pipe(permitsFor(1))
+  )
+
+  /** Counts the bytes of answers that arrive without a permit. */
+  const countingAnswers = (limit: number) => {
     let arrived = 0
     const answers = new (class extends ArrivingBodies {
       override add(body: ArrivingBody, bytes: number) {
@@ -205,46 +311,79 @@ describe("FederationClient", () => {
         super.add(body, bytes)
       }
     })(limit)
-    const { client, state } = yield* world
+    return { answers, arrived: () => arrived }
+  }
+
+  /** Large answers that stop arriving, when they have arrived as far as they do. */
+  const stalledAnswers = Effect.fnUntraced(function* (count: number, limit: number) {
+    const { answers, arrived } = countingAnswers(limit)
+    const { client, destinations, state } = yield* world()
     const beginning = `{"pdus":[],"auth_chain":[]${" ".repeat(2 * smallRead)}`
     const asking = client.getState(name, roomId).pipe(Effect.provideService(ArrivingAnswers, answers))
     state.reply = { body: beginning, isUnfinished: true }
     const stalled = []
     while (stalled.length < count) {
       stalled.push(yield* Effect.forkChild(Effect.flip(asking)))
-      while (arrived < stalled.length * beginning.length) yield* Effect.promise(() => setImmediate())
+      while (arrived() < stalled.length * beginning.length) yield* Effect.promise(() => setImmediate())
     }
     state.reply = { body: `${beginning}}` }
-    return { asking, stalled }
+    return { asking, client, destinations, stalled, state }
   })
-
-  const reasonOf = (fiber: Fiber.Fiber<RemoteError, unknown>) =>
-    Effect.map(Fiber.join(fiber), (error) => [error._tag, (error as RemoteUnreachable).reason])
 
   it.live("large answers that stop arriving do not hold up others", () =>
     Effect.gen(function* () {
-      const { asking, stalled } = yield* stalledAnswers(3, 128 * smallRead)
+      const { asking, destinations, stalled } = yield* stalledAnswers(3, 128 * smallRead)
       assert.deepStrictEqual(yield* asking, { pdus: [], auth_chain: [] })
       for (const fiber of stalled) assert.isUndefined(fiber.pollUnsafe())
-      assert.deepStrictEqual(yield* reasonOf(stalled[0]!), ["RemoteUnreachable", "a large answer arrives too slowly"])
-    }).pipe(
-      Effect.provideService(
-        LargeAnswers,
-        makeLargeReads({ requests: 1, large: 10 * smallRead, most: Number.POSITIVE_INFINITY })
-      )
-    )
+      assert.deepInclude(yield* Fiber.join(stalled[0]!), {
+        _tag: "RemoteUnreachable",
+        reason: "a large answer arrives too slowly"
+      })
+      assert.isDefined((yield* destinations.list)[0]?.lastFailureAt)
+    }).pipe(permitsFor(1))
   )
 
-  it.live("where arriving answers hold too much together, the oldest are given up", () =>
+  it.live(
+    "where arriving answers hold too much together, the oldest are given up, which is no failure of their server",
+    () =>
+      Effect.gen(function* () {
+        const { asking, client, destinations, stalled } = yield* stalledAnswers(3, 7 * smallRead)
+        for (const fiber of stalled) assert.isUndefined(fiber.pollUnsafe())
+        assert.deepStrictEqual(yield* asking, { pdus: [], auth_chain: [] })
+        assert.deepInclude(yield* Fiber.join(stalled[0]!), {
+          _tag: "RemoteUnreachable",
+          reason: "too many large answers of other servers are arriving",
+          isOwnLimit: true
+        })
+        assert.isUndefined(stalled[1]!.pollUnsafe())
+        assert.isUndefined((yield* destinations.list)[0]?.lastFailureAt)
+        yield* client.getState(name, roomId)
+      })
+  )
+
+  it.live("work that waits for a silent server is given up where others need the memory of what it has read", () =>
     Effect.gen(function* () {
-      const { asking, stalled } = yield* stalledAnswers(3, 7 * smallRead)
-      for (const fiber of stalled) assert.isUndefined(fiber.pollUnsafe())
-      assert.deepStrictEqual(yield* asking, { pdus: [], auth_chain: [] })
-      assert.deepStrictEqual(yield* reasonOf(stalled[0]!), [
-        "RemoteUnreachable",
-        "too many large answers of other servers are arriving"
-      ])
-      assert.isUndefined(stalled[1]!.pollUnsafe())
+      const { client, destinations, server, state } = yield* world()
+      state.reply = stateOf(4 * smallRead)
+      const { answers, arrived } = countingAnswers(7 * smallRead)
+      const goOn = yield* Latch.make(false)
+      const waiting = yield* client
+        .getState(name, roomId)
+        .pipe(
+          Effect.andThen(goOn.await),
+          Effect.andThen(Effect.flip(client.getPdu(name, "$e:us.test" as EventId))),
+          (work) => withAnswerBudget(50 * smallRead, "a", work),
+          Effect.provideService(ArrivingAnswers, answers),
+          Effect.forkChild
+        )
+      yield* eventually(() => arrived() >= 4 * smallRead)
+      state.reply = undefined
+      yield* goOn.open
+      yield* eventually(() => server.requests.length === 2 && arrived() >= 8 * smallRead)
+      state.reply = stateOf(4 * smallRead)
+      yield* Effect.provideService(client.getState(name, roomId), ArrivingAnswers, answers)
+      assert.isTrue(isOwnLimit(yield* Fiber.join(waiting)))
+      assert.isUndefined((yield* destinations.list)[0]?.lastFailureAt)
     })
   )
 })

@@ -21,7 +21,9 @@ export const makeDestinationLimit = () => {
     Effect.suspend(() => {
       const entry = entries.get(destination) ?? { semaphore: Semaphore.makeUnsafe(atOnce), users: 0 }
       if (entry.users >= inAll) {
-        return Effect.fail(new RemoteUnreachable({ destination, reason: "too many requests to it wait already" }))
+        return Effect.fail(
+          new RemoteUnreachable({ destination, reason: "too many requests to it wait already", isOwnLimit: true })
+        )
       }
       entry.users++
       entries.set(destination, entry)
@@ -49,7 +51,7 @@ export const makeDestinationLimit = () => {
     })
     const reason = `other requests to it took longer than ${longestWait} ms`
     const late = Effect.suspend(() =>
-      hasBegun ? Effect.never : Effect.fail(new RemoteUnreachable({ destination, reason }))
+      hasBegun ? Effect.never : Effect.fail(new RemoteUnreachable({ destination, reason, isOwnLimit: true }))
     )
     return Effect.raceFirst(semaphore.withPermit(begun), Effect.andThen(Effect.sleep(longestWait), late))
   }

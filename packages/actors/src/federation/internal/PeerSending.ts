@@ -46,7 +46,7 @@ export const makePeerSending = Effect.fnUntraced(function* (destination: ServerN
     })
     .pipe(
       Effect.catchTag("RemoteInvalid", () => Effect.void),
-      Effect.tapError(({ reason }) => destinations.failed(destination, reason))
+      Effect.tapError(destinations.failed)
     )
 
   const envelope = (edus: ReadonlyArray<EduContent>) => ({

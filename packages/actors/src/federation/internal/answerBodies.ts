@@ -1,16 +1,14 @@
 /**
- * Reading the bodies of answers as they arrive. Large ones have to arrive at a minimum rate: others may wait for the permit or the memory
- * that they occupy.
+ * Reading the bodies of answers as they arrive. Large ones have to arrive at a minimum rate: they hold memory that others may need.
  */
 import type { IncomingMessage } from "node:http"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { smallRead } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { Deferred, Effect } from "effect"
-import { ArrivingAnswers, CurrentAnswerBudget } from "../../runtime/AnswerBudget.ts"
-import type { ArrivingBody } from "../../runtime/ArrivingBodies.ts"
+import { Effect } from "effect"
+import { type AnswerGivenUp, CurrentAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { ByteCollector } from "../../runtime/ByteCollector.ts"
-import { RemoteInvalid, RemoteUnreachable } from "../RemoteError.ts"
+import { type RemoteError, RemoteInvalid, RemoteUnreachable } from "../RemoteError.ts"
 
 /** The lowest rate of a large answer, in bytes per ms, and how long it may pause, in ms. */
 const lowestRate = 16
@@ -18,85 +16,88 @@ const longestPause = 5_000
 
 type ArrivalError = RemoteUnreachable | RemoteInvalid
 
-/** Hands over the chunks of a body as they arrive, each with the size of the body up to there. */
-const eachArriving = Effect.fnUntraced(function* <E>(
+/** The chunks of a body, one after the other; undefined at its end. The waits for them may take `timeout` ms together. */
+const chunksOf = (
   destination: ServerName,
   response: IncomingMessage,
   maxBytes: number,
-  take: (chunk: Buffer, size: number) => Effect.Effect<void, E>
-): Effect.fn.Return<void, E | ArrivalError> {
+  timeout?: number
+): Effect.Effect<Buffer | undefined, ArrivalError> => {
   const chunks = response[Symbol.asyncIterator]() as AsyncIterator<Buffer>
   const arriving = Effect.tryPromise({
     try: () => chunks.next(),
     catch: (error) => new RemoteUnreachable({ destination, reason: (error as Error).message })
   })
-  const tooSlow = Effect.fail(new RemoteUnreachable({ destination, reason: "a large answer arrives too slowly" }))
+  const late = () =>
+    Effect.fail(new RemoteUnreachable({ destination, reason: `the answer did not arrive within ${timeout} ms` }))
+  const tooSlow = () => Effect.fail(new RemoteUnreachable({ destination, reason: "a large answer arrives too slowly" }))
   let size = 0
+  let left = timeout
   /** How long the next part of a large answer may take. */
   let allowance = longestPause
-  const arrivingInTime = Effect.gen(function* () {
+  return Effect.gen(function* () {
     const begun = yield* monotonicMillis
-    const next = yield* Effect.timeoutOrElse(arriving, { duration: allowance, orElse: () => tooSlow })
-    const gained = (next.value?.length ?? 0) / lowestRate
-    allowance = Math.min(longestPause, allowance - ((yield* monotonicMillis) - begun) + gained)
-    return next
-  })
-  for (;;) {
-    const next = yield* size > smallRead ? arrivingInTime : arriving
-    if (next.done === true) return
-    size += next.value.length
+    const isLarge = size > smallRead
+    const inTime =
+      left === undefined ? arriving : Effect.timeoutOrElse(arriving, { duration: Math.max(0, left), orElse: late })
+    const next = yield* isLarge ? Effect.timeoutOrElse(inTime, { duration: allowance, orElse: tooSlow }) : inTime
+    if (next.done === true) return undefined
+    const { length } = next.value
+    const waited = (yield* monotonicMillis) - begun
+    if (left !== undefined) left -= waited
+    if (isLarge) allowance = Math.min(longestPause, allowance - waited + length / lowestRate)
+    size += length
     if (size > maxBytes) {
       return yield* new RemoteInvalid({ destination, reason: `the answer is larger than ${maxBytes} bytes` })
     }
-    yield* take(next.value, size)
-  }
-})
+    const budget = yield* CurrentAnswerBudget
+    budget?.memory.add(length)
+    return next.value
+  })
+}
 
-/**
- * Hands over a body whose parts are worked on as they arrive. What follows the first `smallRead` bytes waits, unread, until the work that
- * asks has its permit for large answers, and has it from then on.
- */
-export const eachChunk = <E>(
+/** A question to a server. The work that asks goes on when it has the permit that it needs for what has arrived. */
+export const asking = <A>(
   destination: ServerName,
-  response: IncomingMessage,
-  maxBytes: number,
-  take: (chunk: Buffer) => Effect.Effect<void, E>
-): Effect.Effect<void, E | ArrivalError> =>
+  question: Effect.Effect<A, RemoteError>
+): Effect.Effect<A, RemoteError> =>
   Effect.flatMap(CurrentAnswerBudget, (budget) =>
-    eachArriving(destination, response, maxBytes, (chunk, size) =>
-      size > smallRead && budget !== undefined ? Effect.andThen(budget.take(chunk.length), take(chunk)) : take(chunk)
-    )
+    budget === undefined
+      ? question
+      : Effect.catchTag(budget.memory.asking(question), "AnswerGivenUp", ({ reason }: AnswerGivenUp) =>
+          Effect.fail(new RemoteUnreachable({ destination, reason, isOwnLimit: true }))
+        )
   )
 
-/** The whole body. The work that asks waits for its permit when a large one has arrived. */
-export const readBody = Effect.fnUntraced(function* (
+/**
+ * Hands over a body whose parts are worked on as they arrive: what follows the first `smallRead` bytes with the permit for large answers.
+ * `timeout` is how long all of it may take to arrive, in ms.
+ */
+export const eachChunk = Effect.fnUntraced(function* <E>(
+  destination: ServerName,
+  response: IncomingMessage,
+  limits: { readonly maxBytes: number; readonly timeout: number },
+  take: (chunk: Buffer) => Effect.Effect<void, E>
+): Effect.fn.Return<void, E | RemoteError> {
+  const next = asking(destination, chunksOf(destination, response, limits.maxBytes, limits.timeout))
+  for (let chunk = yield* next; chunk !== undefined; chunk = yield* next) yield* take(chunk)
+})
+
+/** The whole body, when it has arrived. */
+export const wholeBody = Effect.fnUntraced(function* (
   destination: ServerName,
   response: IncomingMessage,
   maxBytes: number
 ): Effect.fn.Return<Buffer, ArrivalError> {
-  const budget = yield* CurrentAnswerBudget
-  const among = yield* ArrivingAnswers
-  const refused = Deferred.makeUnsafe<never, RemoteUnreachable>()
+  const next = chunksOf(destination, response, maxBytes)
   const bytes = new ByteCollector()
-  const body: ArrivingBody = {
-    refuse: () => {
-      among.remove(body)
-      const reason = "too many large answers of other servers are arriving"
-      Deferred.doneUnsafe(refused, Effect.fail(new RemoteUnreachable({ destination, reason })))
-    }
-  }
-  const reading = Effect.gen(function* () {
-    yield* eachArriving(destination, response, maxBytes, (chunk) =>
-      Effect.sync(() => {
-        bytes.add(chunk)
-        among.add(body, chunk.length)
-      })
-    )
-    if (bytes.length > smallRead && budget !== undefined) yield* budget.take(bytes.length)
-  })
-  yield* Effect.ensuring(
-    Effect.raceFirst(reading, Deferred.await(refused)),
-    Effect.sync(() => among.remove(body))
-  )
+  for (let chunk = yield* next; chunk !== undefined; chunk = yield* next) bytes.add(chunk)
   return bytes.take()
 })
+
+/** The whole body, where nothing but its arrival is waited for with `asking`. */
+export const readBody = (
+  destination: ServerName,
+  response: IncomingMessage,
+  maxBytes: number
+): Effect.Effect<Buffer, RemoteError> => asking(destination, wholeBody(destination, response, maxBytes))

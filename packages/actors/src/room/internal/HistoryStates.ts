@@ -80,7 +80,11 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
     if (isDraft(version)) return yield* whole
     /** A server that gave the IDs has the state, though it refuses the rest. */
     const due = <A>(answer: Effect.Effect<A, RemoteFailure>) =>
-      Effect.mapError(answer, ({ destination, reason }) => new RemoteFailure({ destination, reason }))
+      Effect.mapError(answer, (failure) =>
+        failure.isOwnLimit === true
+          ? failure
+          : new RemoteFailure({ destination: failure.destination, reason: failure.reason })
+      )
     const answer = yield* Effect.result(
       Effect.timeoutOrElse(remote.stateIds(server, version, roomId, at), {
         duration: idsTimeout,

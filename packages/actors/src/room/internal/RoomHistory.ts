@@ -10,7 +10,7 @@ import { setNewest } from "@greenroom/store/BoundedMap"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
-import { type Cause, Deferred, Effect, Option } from "effect"
+import { type Cause, Deferred, Effect, Option, Result } from "effect"
 import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { mayPass } from "../../runtime/ItemFailure.ts"
 import type { Caution } from "../RoomProtocol.ts"
@@ -102,9 +102,14 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       // A silent server leaves time for the next one.
       const timeout = index === attempts.length - 1 ? left : Math.min(left, Math.max(left / 2, leastTimeout))
       const fetching = fetchHistory(room, server, from, limit, isInside)
-      const fetched = yield* Effect.option(Effect.timeoutOption(fetching, timeout))
-      if (Option.isSome(fetched) && Option.isNone(fetched.value)) noteSlow(server)
-      const found = Option.getOrUndefined(Option.flatten(fetched))
+      const fetched = yield* Effect.result(Effect.timeoutOption(fetching, timeout))
+      if (Result.isFailure(fetched)) {
+        // A limit of this server says nothing about the others, nor about the gap.
+        if (fetched.failure._tag === "RemoteFailure" && fetched.failure.isOwnLimit === true) return false
+        continue
+      }
+      if (Option.isNone(fetched.success)) noteSlow(server)
+      const found = Option.getOrUndefined(fetched.success)
       if (found === undefined || found.events.length === 0) continue
       slow.delete(server)
       if (yield* intakeLock.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, found)))) return true

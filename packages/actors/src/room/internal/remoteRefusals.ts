@@ -49,7 +49,7 @@ const blaming: ReadonlySet<string | undefined> = new Set(["M_INVALID_PARAM", "M_
 
 const decodeError = Schema.decodeUnknownOption(MatrixError)
 
-/** How long a client waits where another server limits the rate, in ms: where that does not say it, and at most. */
+/** How long a client waits where this server or another one limits the rate, in ms: where that does not say it, and at most. */
 const defaultWait = 5_000
 const longestWait = 60_000
 
@@ -57,7 +57,11 @@ const longestWait = 60_000
  * The error of another server that the client gets: the errcode as it came where it means the same here, else that it is
  * forbidden, or that the servers do not understand each other. Undefined for errors that say nothing to a client.
  */
-const passedError = ({ destination, errcode, reason, retryAfter, status }: RemoteFailure): MatrixError | undefined => {
+const passedError = (failure: RemoteFailure): MatrixError | undefined => {
+  const { destination, errcode, isOwnLimit, reason, retryAfter, status } = failure
+  if (isOwnLimit === true) {
+    return new LimitExceeded({ error: `This server asks others for too much: ${reason}`, retry_after_ms: defaultWait })
+  }
   if (errcode === "M_LIMIT_EXCEEDED" || status === 429) {
     return new LimitExceeded({
       error: reason,
