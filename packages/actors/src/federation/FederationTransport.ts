@@ -38,7 +38,16 @@ export interface TransportRequest {
 }
 
 /** A request whose caller reads the answer's body. `timeout` is for its head alone. */
-export type OpenRequest = Omit<TransportRequest, "maxBytes">
+export interface OpenRequest extends Omit<TransportRequest, "maxBytes"> {
+  /** The answer is a file, which may take long: it must not hold the connections of other requests. */
+  readonly isFile?: boolean
+}
+
+/** Where a request is. */
+interface Progress {
+  /** It waits until one of the connections of this node is free. */
+  isQueued: boolean
+}
 
 /** The response of a home server. */
 export interface TransportResponse {
@@ -181,11 +190,12 @@ const make = Effect.gen(function* () {
     ),
     (agent) => Effect.sync(() => agent.destroy())
   )
-  const agent = yield* makeAgent
-  /** Files take long to travel, and must not hold the connections of requests. */
+  const requestsAgent = yield* makeAgent
   const filesAgent = yield* makeAgent
 
-  const start = (target: Target, request: OpenRequest, agent: Agent): ClientRequest => {
+  const start = (target: Target, request: OpenRequest, progress: Progress): ClientRequest => {
+    const agent = request.isFile === true ? filesAgent : requestsAgent
+    progress.isQueued = true
     const outgoing = httpsRequest({
       agent,
       host: target.host,
@@ -200,6 +210,9 @@ const make = Effect.gen(function* () {
         ...(request.body === undefined ? {} : { "content-length": request.body.length })
       }
     })
+    outgoing.once("socket", () => {
+      progress.isQueued = false
+    })
     limitConnecting(outgoing, connectTimeout)
     refuseUpgrade(outgoing)
     watchSilence(outgoing, agent, silenceTimeout, () => {
@@ -208,9 +221,13 @@ const make = Effect.gen(function* () {
     return outgoing
   }
 
-  const send = (target: Target, request: TransportRequest): Effect.Effect<TransportResponse, SendError> =>
+  const send = (
+    target: Target,
+    request: TransportRequest,
+    progress: Progress
+  ): Effect.Effect<TransportResponse, SendError> =>
     Effect.callback((resume) => {
-      const outgoing = start(target, request, agent)
+      const outgoing = start(target, request, progress)
       const failed = (error: Error) =>
         resume(Effect.fail(new TargetFailed({ reason: describe(error), wasReused: outgoing.reusedSocket })))
       outgoing.on("error", failed)
@@ -226,9 +243,13 @@ const make = Effect.gen(function* () {
     })
 
   /** The head of the answer. The body has not been read yet. */
-  const openTarget = (target: Target, request: OpenRequest): Effect.Effect<IncomingMessage, TargetFailed> =>
+  const openTarget = (
+    target: Target,
+    request: OpenRequest,
+    progress: Progress
+  ): Effect.Effect<IncomingMessage, TargetFailed> =>
     Effect.callback((resume) => {
-      const outgoing = start(target, request, filesAgent)
+      const outgoing = start(target, request, progress)
       outgoing.on("error", (error) =>
         resume(Effect.fail(new TargetFailed({ reason: describe(error), wasReused: outgoing.reusedSocket })))
       )
@@ -251,9 +272,11 @@ const make = Effect.gen(function* () {
   /** Tries the targets of a destination, until one answers or the time is over. */
   const tryTargets = <A, E>(
     { destination, timeout }: OpenRequest,
-    attempt: (target: Target) => Effect.Effect<A, TargetFailed | E>
-  ): Effect.Effect<A, RemoteUnreachable | E> =>
-    Effect.gen(function* () {
+    attempt: (target: Target, progress: Progress) => Effect.Effect<A, TargetFailed | E>
+  ): Effect.Effect<A, RemoteUnreachable | E> => {
+    const progress: Progress = { isQueued: false }
+    const tried = Effect.gen(function* () {
+      progress.isQueued = false
       if (bans?.has("server", destination) === true) {
         return yield* new RemoteUnreachable({ destination, reason: "the server is banned by the administrators" })
       }
@@ -262,30 +285,30 @@ const make = Effect.gen(function* () {
       }
       let reason = ""
       for (const target of yield* discovery.find(destination)) {
-        const result = yield* Effect.result(attempt(target))
+        const result = yield* Effect.result(attempt(target, progress))
         if (result._tag === "Success") return result.success
         if (!(result.failure instanceof TargetFailed)) return yield* Effect.fail(result.failure as E)
         reason = result.failure.reason
       }
       yield* discovery.forget(destination)
       return yield* new RemoteUnreachable({ destination, reason })
-    }).pipe(
-      Effect.timeoutOrElse({
-        duration: timeout,
-        orElse: () => Effect.fail(new RemoteUnreachable({ destination, reason: `no answer within ${timeout} ms` }))
-      }),
-      whileStaying
-    )
+    })
+    const late = () =>
+      progress.isQueued
+        ? new RemoteUnreachable({ destination, reason: "too many connections are in use", isOwnLimit: true })
+        : new RemoteUnreachable({ destination, reason: `no answer within ${timeout} ms` })
+    return whileStaying(Effect.timeoutOrElse(tried, { duration: timeout, orElse: () => Effect.fail(late()) }))
+  }
 
   const request = Effect.fn("FederationTransport.request")((request: TransportRequest) =>
-    tryTargets(request, (target) =>
-      Effect.catchTag(fresh(send(target, request)), "AnswerTooLarge", () => Effect.fail(tooLarge(request)))
+    tryTargets(request, (target, progress) =>
+      Effect.catchTag(fresh(send(target, request, progress)), "AnswerTooLarge", () => Effect.fail(tooLarge(request)))
     )
   )
 
   const open = (request: OpenRequest) =>
     Effect.acquireRelease(
-      tryTargets<IncomingMessage, never>(request, (target) => fresh(openTarget(target, request))),
+      tryTargets<IncomingMessage, never>(request, (target, progress) => fresh(openTarget(target, request, progress))),
       (response) => Effect.sync(() => response.destroy()),
       { interruptible: true }
     )
@@ -299,7 +322,7 @@ export class FederationTransport extends Context.Service<
   {
     /** Sends a request to the first target of the destination that answers; whatever the status, that is the answer. */
     readonly request: (request: TransportRequest) => Effect.Effect<TransportResponse, RemoteUnreachable | RemoteInvalid>
-    /** The same for an answer that is read as a stream, which ends with the scope. Its connections are apart. */
+    /** The same for an answer that is read as a stream, which ends with the scope. */
     readonly open: (request: OpenRequest) => Effect.Effect<IncomingMessage, RemoteUnreachable, Scope.Scope>
   }
 >()("greenroom/actors/FederationTransport") {

@@ -90,7 +90,8 @@ export class RemoteMedia extends Context.Service<
             method: "GET",
             uri,
             headers: authorization === undefined ? {} : { authorization },
-            timeout: timeout + answerTimeout
+            timeout: timeout + answerTimeout,
+            isFile: true
           })
           .pipe(
             Effect.tap(() => destinations.succeeded(destination)),

@@ -194,6 +194,18 @@ describe("FederationTransport", () => {
     })
   )
 
+  it.live("a request that waits for one of our connections says nothing about the server, and files have others", () =>
+    Effect.gen(function* () {
+      const server = yield* tlsServer(({ path }) => ({ body: "hello", isUnfinished: path === "/held" }))
+      const { open, request } = yield* transport({ verifyCertificates: false })
+      const ask = (uri: string) => get(`127.0.0.1:${server.port}` as ServerName, uri, 1_000, 500)
+      for (let held = 0; held < 8; held++) yield* open(ask("/held"))
+      const error = yield* Effect.flip(request(ask("/")))
+      assert.deepInclude(error, { _tag: "RemoteUnreachable", isOwnLimit: true })
+      yield* open({ ...ask("/"), isFile: true })
+    })
+  )
+
   it.live("a server that does not answer is given up", () =>
     Effect.gen(function* () {
       const server = yield* tlsServer(() => undefined)
