@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Federation } from "@greenroom/actors/federation/Federation"
 import type { Transaction, TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
+import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Exit, Option, Result } from "effect"
 import { SqlClient } from "effect/sql"
-import { isMessage, readsIn, type TestServer } from "./support/HomeServers.ts"
+import { homeServers, isMessage, readsIn, type TestServer } from "./support/HomeServers.ts"
+import { HostileServer } from "./support/HostileServer.ts"
 import { nextWithPdus, rawPeer } from "./support/RawPeer.ts"
 import { scene } from "./support/Scene.ts"
 
@@ -167,6 +169,32 @@ describe("Transactions", () => {
       assert.deepStrictEqual([...new Set(refused)], ["M_LIMIT_EXCEEDED"])
       assert.isTrue(Exit.isSuccess(yield* Effect.exit(receive(blue, { transaction_id: "later" }))))
     })
+  )
+
+  it.live(
+    "missing transactions are requested while many other servers do not answer such requests",
+    () =>
+      Effect.gen(function* () {
+        const others: Record<string, number> = {}
+        const silent: Array<HostileServer> = []
+        for (let number = 0; number < 12; number++) {
+          const server = new HostileServer(`silent${number}.test`)
+          server.respond = () => "never"
+          others[server.serverName] = yield* freePort
+          yield* server.listen(others[server.serverName]!)
+          silent.push(server)
+        }
+        const [red] = (yield* homeServers(["red.test"], { others })) as [TestServer]
+        const at = { serverName: red.serverName, federationPort: red.settings.port }
+        for (const server of silent) {
+          const about = { origin: server.serverName, destination: red.serverName, ts: 1, pdus: [], edus: [] }
+          yield* server.ask(at, "PUT", "/send/second", { ...about, prev_ids: ["first"] })
+          yield* Effect.repeat(Effect.sleep("20 millis"), {
+            until: () => server.asked.some((path) => path.startsWith("/pull"))
+          })
+        }
+      }),
+    20_000
   )
 
   it.live("a server can pull the PDUs that were sent to it, and no others", () =>

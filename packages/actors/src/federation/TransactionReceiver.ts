@@ -23,8 +23,10 @@ import { setNewest } from "@greenroom/store/BoundedMap"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { type KeptAnswer, ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, Schema, Semaphore } from "effect"
+import { awaitingOthers, withAnswerBudget } from "../runtime/AnswerBudget.ts"
 import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { EduReceiver } from "./EduReceiver.ts"
+import { answerLimits } from "./FederationCalls.ts"
 import { FederationClient } from "./FederationClient.ts"
 import { FederationRooms } from "./FederationRooms.ts"
 import { wholeAnswer } from "./internal/InviteJoins.ts"
@@ -37,9 +39,8 @@ const maxWaiting = 16
 /** The retry delay of refused transactions, in milliseconds. */
 const retryAfter = 5_000
 
-/** How many transactions are pulled for one gap, and how many servers are asked at once. */
+/** How many transactions are pulled for one gap. */
 const maxPulled = 200
-const concurrentPulls = 8
 
 /** The time for which a transaction that could not be pulled is not requested again. */
 const pullInterval = "10 minutes"
@@ -129,7 +130,6 @@ const make = Effect.gen(function* () {
   const client = yield* FederationClient
   const remotePresences = yield* RemotePresences
   const serialised = makeQueues()
-  const pulls = Semaphore.makeUnsafe(concurrentPulls)
   /** Transactions that are under way, by origin and ID. */
   const running = new Map<string, Fiber.Fiber<TransactionAnswer, MatrixError>>()
   const pulling = new Set<ServerName>()
@@ -197,13 +197,22 @@ const make = Effect.gen(function* () {
 
   // Gaps
 
+  /** Requests and takes the transactions after some that are known. */
+  const pullNext = Effect.fnUntraced(function* (origin: ServerName, after: ReadonlyArray<string>) {
+    const transactions = (yield* client.pull(origin, after)).flatMap((jsonObject) => readPulled(jsonObject) ?? [])
+    for (const parts of transactions) {
+      yield* checkLimits(parts)
+      yield* awaitingOthers(takeOnce(origin, parts))
+    }
+    return transactions
+  })
+
   /** Requests the transactions after the last known ones, until there are no new ones. */
   const pull = Effect.fn("TransactionReceiver.pull")(function* (origin: ServerName, after: ReadonlyArray<string>) {
     let from = after
     for (let pulled = 0; pulled < maxPulled; ) {
-      const transactions = (yield* client.pull(origin, from)).flatMap((jsonObject) => readPulled(jsonObject) ?? [])
+      const transactions = yield* withAnswerBudget(answerLimits.pages, origin, pullNext(origin, from))
       if (transactions.length === 0) return
-      for (const parts of transactions) yield* Effect.andThen(checkLimits(parts), takeOnce(origin, parts))
       pulled += transactions.length
       from = [transactions.at(-1)!.transaction_id]
     }
@@ -235,13 +244,11 @@ const make = Effect.gen(function* () {
     pulling.add(origin)
     const last = (yield* store.latest(origin, namedInPull + 1)).filter((id) => id !== transaction_id)
     yield* Effect.logInfo(`Asking ${origin} to repeat ${plural(missed.length, "missing transaction")}`)
-    yield* pulls
-      .withPermits(1)(pull(origin, last))
-      .pipe(
-        Effect.catch((error) => Effect.logWarning(`${origin} does not repeat its missing transactions`, error)),
-        Effect.ensuring(Effect.sync(() => pulling.delete(origin))),
-        Effect.forkIn(scope)
-      )
+    yield* pull(origin, last).pipe(
+      Effect.catch((error) => Effect.logWarning(`${origin} does not repeat its missing transactions`, error)),
+      Effect.ensuring(Effect.sync(() => pulling.delete(origin))),
+      Effect.forkIn(scope)
+    )
   })
 
   const receive = Effect.fn("TransactionReceiver.receive")(function* (origin: ServerName, transaction: Transaction) {
