@@ -11,6 +11,7 @@
  * Source: "Transactions" of the draft and of the server-server specification.
  */
 import { type ServerName, serverNameOf } from "@greenroom/protocol/Identifiers"
+import { banChanges } from "@greenroom/store/BanStore"
 import type { DestinationState } from "@greenroom/store/DestinationStore"
 import { deviceListChanges } from "@greenroom/store/DeviceListStore"
 import { EventLog, type LogSlice } from "@greenroom/store/EventLog"
@@ -132,6 +133,18 @@ const make = Effect.gen(function* () {
     yield* resyncs.plan(origin, yield* Clock.currentTimeMillis)
     yield* waking.endBackoff(origin)
   })
+
+  // A banned server counted as one that cannot be reached. The log waits for its consumers.
+  const scope = yield* Effect.scope
+  yield* log.follow(({ rows }) =>
+    Effect.forEach(
+      rowsOf(rows, banChanges).flatMap(({ row: { active, kind, value } }) =>
+        kind === "server" && !active ? [value as ServerName] : []
+      ),
+      (server) => Effect.forkIn(heardFrom(server), scope),
+      { discard: true }
+    )
+  )
 
   const list = Effect.gen(function* () {
     const [states, lengths] = yield* Effect.all([destinations.list, store.queueLengths], { concurrency: 2 })
