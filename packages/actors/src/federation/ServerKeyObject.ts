@@ -3,7 +3,13 @@
  *
  * Source: "Security" of the draft, "Retrieving server keys" of the server-server specification.
  */
-import { keyText, ServerKeys } from "@greenroom/protocol/federation/ServerKeys"
+import {
+  keyText,
+  maxKeys,
+  OldVerifyKey,
+  ReceivedServerKeys,
+  VerifyKey
+} from "@greenroom/protocol/federation/ServerKeys"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import {
@@ -18,7 +24,7 @@ import {
 } from "@greenroom/room/Signing"
 import type { PublishedRemoteKey } from "@greenroom/store/RemoteKeyStore"
 import type { PublishedKey } from "@greenroom/store/SigningKeys"
-import { Result, Schema } from "effect"
+import { Option, Result, Schema } from "effect"
 
 /** How long others may believe our keys, in ms: a rotation has reached everyone after it. */
 const ourLifetime = 86_400_000
@@ -58,16 +64,30 @@ export const makeKeyObject = (
   return Result.getOrThrow(signJson(object, current))
 }
 
-const decode = Schema.decodeUnknownResult(ServerKeys)
+const decode = Schema.decodeUnknownResult(ReceivedServerKeys)
+const decodeKey = Schema.decodeUnknownOption(VerifyKey)
+const decodeOldKey = Schema.decodeUnknownOption(OldVerifyKey)
 
-const readKey = (keyId: string, text: string) => {
-  const bytes = isKeyId(keyId) ? decodeBase64(text) : undefined
+/** A key that an object states; undefined if it is malformed, or of an algorithm other than Ed25519. */
+const readKey = (keyId: string, text: string | undefined) => {
+  const bytes = text !== undefined && isKeyId(keyId) ? decodeBase64(text) : undefined
   return bytes === undefined ? undefined : Result.getOrUndefined(importVerifyKey(bytes))
 }
 
+/** The keys that are not current any more, those that ended last first. */
+const readOldKeys = (old: { readonly [keyId: string]: unknown }) =>
+  Object.entries(old)
+    .flatMap(([keyId, stated]) => {
+      const oldKey = Option.getOrUndefined(decodeOldKey(stated))
+      const publicKey = readKey(keyId, oldKey?.key)
+      return oldKey === undefined || publicKey === undefined ? [] : [{ keyId, publicKey, expiredAt: oldKey.expired_ts }]
+    })
+    .sort((a, b) => b.expiredAt - a.expiredAt)
+    .slice(0, maxKeys)
+
 /**
  * The keys of an object of `serverName`, or the fault of the object. It may have expired (`validUntil` is over then): its
- * keys are valid for earlier signatures.
+ * keys are valid for earlier signatures. Keys that it has not signed are left out, and those that cannot be read.
  */
 export const readKeyObject = (
   value: unknown,
@@ -82,17 +102,16 @@ export const readKeyObject = (
   const soonest = isVouched || statedUntil <= now ? statedUntil : now + shortestLifetime
   const validUntil = Math.min(Math.max(statedUntil, soonest), now + longestLifetime)
   const keys: Array<PublishedRemoteKey> = []
-  for (const [keyId, stated] of Object.entries(verify_keys)) {
-    const publicKey = readKey(keyId, keyText(stated))
+  for (const [keyId, stated] of Object.entries(verify_keys).slice(0, maxKeys)) {
+    const publicKey = readKey(keyId, Option.getOrUndefined(Option.map(decodeKey(stated), keyText)))
     if (publicKey === undefined) continue
     if (Result.isFailure(verifyJson(value, serverName, new Map([[keyId, publicKey]])))) continue
     keys.push({ keyId, publicKey, validUntil, expiredAt: undefined })
   }
   if (keys.length === 0) return Result.fail("the key object is not signed by a key in it")
-  for (const [keyId, { expired_ts, key }] of Object.entries(old)) {
-    const publicKey = readKey(keyId, key)
-    if (publicKey === undefined || keys.some((entry) => entry.keyId === keyId)) continue
-    keys.push({ keyId, publicKey, validUntil, expiredAt: Math.min(expired_ts, now) })
+  for (const { expiredAt, keyId, publicKey } of readOldKeys(old)) {
+    if (keys.some((entry) => entry.keyId === keyId)) continue
+    keys.push({ keyId, publicKey, validUntil, expiredAt: Math.min(expiredAt, now) })
   }
   return Result.succeed({ keys, validUntil: statedUntil })
 }

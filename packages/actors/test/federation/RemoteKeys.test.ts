@@ -323,6 +323,46 @@ describe("RemoteKeys", () => {
     })
   )
 
+  it.effect("keys of other algorithms and malformed ones do not invalidate those beside them", () =>
+    Effect.gen(function* () {
+      const { published, server, url } = yield* world
+      const { keys } = yield* node(server.port, url)
+      yield* TestClock.adjust("1 hour")
+      published.object = keyObject(
+        {
+          verify_keys: {
+            "ml-dsa-44:a": { key: "A".repeat(1_750) },
+            "ed25519:short": { key: "AAAA" },
+            "ed25519:none": 1,
+            [second.keyId]: { key: text(second), comment: "current" }
+          },
+          old_verify_keys: {
+            "ml-dsa-44:b": { key: "A".repeat(1_750), expired_ts: 1_000 },
+            "ed25519:endless": { key: text(first) },
+            [first.keyId]: { key: text(first), expired_ts: 60_000 }
+          }
+        },
+        second
+      )
+      assert.isTrue(yield* has(keys, need(second)))
+      assert.isTrue(yield* has(keys, need(first, 59_000)))
+      assert.isFalse(yield* has(keys, { keyIds: new Set(["ml-dsa-44:a", "ed25519:short", "ed25519:endless"]) }))
+    })
+  )
+
+  it.effect("of very many old keys those that ended last are read", () =>
+    Effect.gen(function* () {
+      const { published, server, url } = yield* world
+      const { keys } = yield* node(server.port, url)
+      yield* TestClock.adjust("1 hour")
+      const old = Array.from({ length: 200 }, (_, n) => [`ed25519:old${n}`, { key: text(first), expired_ts: n + 1 }])
+      published.object = keyObject({ old_verify_keys: Object.fromEntries(old) })
+      assert.isTrue(yield* has(keys, need(first)))
+      assert.isTrue(yield* has(keys, { keyIds: new Set(["ed25519:old100"]), signedAt: 100 }))
+      assert.isFalse(yield* has(keys, { keyIds: new Set(["ed25519:old99"]), signedAt: 99 }))
+    })
+  )
+
   it.effect(
     "servers that make requests do not wait for those that PDUs name, which are no more asked when nobody waits",
     () =>
