@@ -61,11 +61,13 @@ const make = Effect.gen(function* () {
   const refreshPace = new FetchPace(refreshesAtOnce)
   const knownKeys = yield* makeKnownKeys
   const { keysOf, learned } = knownKeys
-  const { ask, isAsking } = yield* makeKeyFetches(knownKeys)
+  const { ask, isAsking } = yield* makeKeyFetches(knownKeys, (server) =>
+    Effect.map(monotonicMillis, (now) => pace.asked(server, now, false))
+  )
 
   /**
-   * Asks the server, if it may be asked now, and notes whether the needs were met. Returns the reason why a later attempt
-   * may.
+   * Asks the server, if it may be asked now, and notes whether its keys met the needs. Returns the reason why a later
+   * attempt may.
    */
   const askFor = Effect.fnUntraced(function* (
     server: ServerName,
@@ -78,10 +80,10 @@ const make = Effect.gen(function* () {
     const wait = use === "request" ? presentWait : undefined
     if (!isAsking(server) && !pace.mayAsk(server, yield* monotonicMillis, wait)) return "it was asked a moment ago"
     const { isOwn, problem } = yield* ask(server, use, owner)
-    const now = yield* Clock.currentTimeMillis
-    const wasOfUse = problem === undefined && isMet(yield* keysOf(server), needs, trusted, now)
+    if (problem !== undefined) return problem
+    const wasOfUse = isMet(yield* keysOf(server), needs, trusted, yield* Clock.currentTimeMillis)
     if (isOwn) pace.asked(server, yield* monotonicMillis, wasOfUse)
-    return problem
+    return undefined
   })
 
   // A notary signs with keys that are found in the same way.

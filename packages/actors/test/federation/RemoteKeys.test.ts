@@ -363,6 +363,20 @@ describe("RemoteKeys", () => {
     })
   )
 
+  it.effect("a server that stays silent is asked once, and nobody waits for it again at once", () =>
+    Effect.gen(function* () {
+      const { url } = yield* world
+      const silent = yield* tlsServer(() => undefined)
+      const { keys } = yield* node(silent.port, url)
+      const asking = yield* Effect.forkChild(hasFor(keys, need(first, 0), []))
+      while (silent.requests.length === 0) yield* Effect.promise(() => setImmediate())
+      yield* TestClock.adjust("10 seconds")
+      assert.isFalse(yield* Fiber.join(asking))
+      assert.isFalse(yield* hasFor(keys, need(first, 0), []))
+      assert.strictEqual(silent.requests.length, 1)
+    })
+  )
+
   it.effect(
     "servers that make requests do not wait for those that PDUs name, which are no more asked when nobody waits",
     () =>

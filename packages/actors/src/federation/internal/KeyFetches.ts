@@ -31,7 +31,11 @@ export const reasonOf = (error: RemoteError): string =>
 
 const makeTurns = () => PartitionedSemaphore.makeUnsafe<unknown>({ permits: maxFetches })
 
-export const makeKeyFetches = Effect.fnUntraced(function* ({ remember }: KnownKeys) {
+/** `failed` notes a fetch that brought no keys, also where its callers have given up by then. */
+export const makeKeyFetches = Effect.fnUntraced(function* (
+  { remember }: KnownKeys,
+  failed: (server: ServerName) => Effect.Effect<void>
+) {
   const scope = yield* Effect.scope
   const download = makeKeyDownload(yield* FederationTransport)
   const turns = { request: makeTurns(), PDUs: makeTurns() }
@@ -49,11 +53,10 @@ export const makeKeyFetches = Effect.fnUntraced(function* ({ remember }: KnownKe
     const asking = Effect.matchEffect(fetch(server), {
       onSuccess: () => Effect.succeed(undefined),
       onFailure: (error) =>
-        Effect.as(
-          Effect.logWarning("The keys of a server could not be fetched").pipe(
-            Effect.annotateLogs({ destination: server, reason: reasonOf(error) })
-          ),
-          reasonOf(error)
+        Effect.logWarning("The keys of a server could not be fetched").pipe(
+          Effect.annotateLogs({ destination: server, reason: reasonOf(error) }),
+          Effect.andThen(failed(server)),
+          Effect.as(reasonOf(error))
         )
     })
     const forgotten = Effect.sync(() => running.delete(server))
