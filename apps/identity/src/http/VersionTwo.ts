@@ -4,6 +4,7 @@
  *
  * Source: the identity service specification.
  */
+import type { IncomingMessage } from "node:http"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { errorResponse } from "@greenroom/gateway/MatrixHttp"
 import { serverNameOf, UserId } from "@greenroom/protocol/Identifiers"
@@ -163,10 +164,11 @@ export const makeVersionTwo = Effect.gen(function* () {
     const content = yield* bodyOf(request)
     const payload = decodeSignedUnbind(content)
     if (Result.isFailure(payload)) return yield* new InvalidParam({ error: "expected mxid and threepid" })
+    const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
     const origin = yield* signedRequests.originOf({
       method: request.method,
-      uri: NodeHttpServerRequest.toIncomingMessage(request).url ?? "",
-      authorization: request.headers.authorization ?? "",
+      uri: incoming.url ?? "",
+      authorization: incoming.headersDistinct.authorization ?? [],
       content
     })
     const { mxid, threepid } = payload.success
