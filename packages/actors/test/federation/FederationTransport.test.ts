@@ -141,7 +141,7 @@ describe("FederationTransport", () => {
   it.live("where a connection that is used again stays silent, a request that may be repeated is, over a new one", () =>
     Effect.gen(function* () {
       let isStopped = false
-      const answer: Handler = (seen) => (isStopped && server.state.connections === 1 ? undefined : hello(seen))
+      const answer: Handler = (...seen) => (isStopped && server.state.connections === 1 ? undefined : hello(...seen))
       const server = yield* tlsServer(answer)
       const { request } = yield* transport({ verifyCertificates: false, silenceTimeout: 100 })
       const ask = { ...get(`127.0.0.1:${server.port}` as ServerName), mayRepeat: true }
@@ -155,7 +155,7 @@ describe("FederationTransport", () => {
   it.live("after a connection that stayed silent no idle one to the same place is used again", () =>
     Effect.gen(function* () {
       let isStopped = false
-      const answer: Handler = (seen) => (isStopped && server.state.connections <= 2 ? undefined : hello(seen))
+      const answer: Handler = (...seen) => (isStopped && server.state.connections <= 2 ? undefined : hello(...seen))
       const server = yield* tlsServer(answer)
       const { request } = yield* transport({ verifyCertificates: false, silenceTimeout: 100 })
       const ask = get(`127.0.0.1:${server.port}` as ServerName)

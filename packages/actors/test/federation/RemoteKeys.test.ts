@@ -418,6 +418,9 @@ describe("RemoteKeys", () => {
 const notaryName = "notary.test" as ServerName
 const notaryKey = generateSigningKey(notaryName, "ed25519:notary")
 
+/** The longest query that the notary takes, in bytes. */
+const maxQueryBytes = 64 * 1024
+
 /** A notary. It answers queries with the key objects in `vouched`, and requests for its own keys with these. */
 const withNotary = Effect.gen(function* () {
   const { published, server, url } = yield* world
@@ -432,9 +435,11 @@ const withNotary = Effect.gen(function* () {
       notaryKey
     )
   )
-  const notary = yield* tlsServer(({ path }) => ({
-    body: JSON.stringify(path === keyQueryPath ? { server_keys: vouched.objects } : own)
-  }))
+  const notary = yield* tlsServer(({ path }, bodyBytes) =>
+    bodyBytes > maxQueryBytes
+      ? { status: 413, body: "{}" }
+      : { body: JSON.stringify(path === keyQueryPath ? { server_keys: vouched.objects } : own) }
+  )
   const vouchedBy = (object: JsonObject, key = notaryKey) => Result.getOrThrow(signJson(object, key))
   vouched.objects = [vouchedBy(keyObject({}))]
   const { keys, ours } = yield* node(server.port, url, { name: notaryName, port: notary.port })
@@ -482,6 +487,21 @@ describe("RemoteKeys of servers that cannot be asked", () => {
         assert.isFalse(yield* hasFor(keys, need(first, 1_000), [notaryName]))
         yield* TestClock.adjust("3 minutes")
       }
+    })
+  )
+
+  it.effect("a server that names thousands of keys does not make a notary refuse the query about others", () =>
+    Effect.gen(function* () {
+      const { keys, server } = yield* withNotary
+      yield* server.close
+      const signed = need(first, 1_000)
+      const madeUp = { keyIds: new Set(Array.from({ length: 3_000 }, (_, n) => `ed25519:${n}`)), signedAt: 1_000 }
+      const needs = new Map([
+        [theirName, [signed]],
+        ["127.0.0.1:1" as ServerName, [madeUp]]
+      ])
+      const rings = yield* keys.findAll(needs, [notaryName])
+      assert.strictEqual(rings.get(theirName)?.choose(signed).size, 1)
     })
   )
 

@@ -22,7 +22,7 @@ const queryTimeout = 20_000
 /** The number of remembered servers that support the draft's protocol only. */
 const rememberedServers = 10_000
 
-/** Wanted keys by server, and the time until which they should be valid (ms since 1970). */
+/** Wanted keys by server, all if none is named, and the time until which they should be valid (ms since 1970). */
 export type WantedKeys = ReadonlyMap<ServerName, { readonly keyIds: ReadonlySet<string>; readonly validUntil: number }>
 
 export const makeKeyDownload = (transport: FederationTransport["Service"]) => {

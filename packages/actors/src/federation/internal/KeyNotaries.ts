@@ -20,11 +20,18 @@ import { isMet, type KnownKeys, type Needs, type Trusted } from "./KnownKeys.ts"
 const serversPerQuery = 200
 const maxObjectsPerServer = 10
 
+/**
+ * How many keys of a server are named in a query; of a server with more of them all are asked for. A PDU may bear thousands of made-up
+ * signatures, and a notary may refuse a long query together with what it asks about other servers.
+ */
+const maxNamedKeys = 20
+
 /** All that is asked of a server, for a notary. */
-const wantedOf = (needs: Needs, now: number) => ({
-  keyIds: new Set(needs.flatMap(({ keyIds }) => [...keyIds])),
-  validUntil: Math.min(now, Math.max(...needs.map(({ signedAt = now }) => signedAt)))
-})
+const wantedOf = (needs: Needs, now: number) => {
+  const keyIds = new Set(needs.flatMap(({ keyIds }) => [...keyIds]))
+  const newest = needs.reduce((latest, { signedAt = now }) => Math.max(latest, signedAt), 0)
+  return { keyIds: keyIds.size <= maxNamedKeys ? keyIds : new Set<string>(), validUntil: Math.min(now, newest) }
+}
 
 /** `findKeys` gives those keys of a notary with which it signs now. */
 export const makeKeyNotaries = Effect.fnUntraced(function* (

@@ -24,8 +24,8 @@ export interface Reply {
   readonly isUnfinished?: boolean
 }
 
-/** Undefined: no answer, ever. */
-export type Handler = (seen: Seen) => Reply | undefined
+/** Undefined: no answer, ever. `bodyBytes` are those that the request says to have in its body. */
+export type Handler = (seen: Seen, bodyBytes: number) => Reply | undefined
 
 const names = ["example.org", "localhost"]
 const addresses = ["127.0.0.1", "::1"]
@@ -67,7 +67,7 @@ export const tlsServer = Effect.fnUntraced(function* (handler: Handler, address 
       tlsServerName: (request.socket as TLSSocket & { readonly servername: string | false | null }).servername
     }
     requests.push(seen)
-    const reply = handler(seen)
+    const reply = handler(seen, Number(request.headers["content-length"] ?? 0))
     if (reply === undefined) return
     response.writeHead(reply.status ?? 200, reply.headers)
     if (reply.isUnfinished === true) response.write(reply.body)
