@@ -3,7 +3,7 @@
  * canonical form that signature is over.
  *
  * Headers are written in the form of the first servers. Headers of others may quote values or not, and may have their
- * parameters in any order and case, with space around commas. A header with a parameter twice is ignored.
+ * parameters in any order and case, with space around commas, and further parameters. A header with a parameter twice is ignored.
  *
  * Source: "Security" of the draft, "Request Authentication" of the server-server specification.
  */
@@ -46,8 +46,10 @@ export const formatXMatrix = ({ destination, key, origin, sig }: XMatrix): strin
   return `X-Matrix origin=${plainValue.test(origin) ? origin : quote(origin)},key=${quote(key)},sig=${quote(sig)}${to}`
 }
 
-const scheme = /^\s*x-matrix\s+/i
-const parameter = /\s*([A-Za-z_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))\s*(?:,|$)/y
+/** Lists may have empty elements: commas with nothing between them. */
+const scheme = /^\s*x-matrix\s[\s,]*/i
+/** The name of a parameter is a `token` of RFC 9110, its value more than one: older servers do not quote colons. */
+const parameter = /([\w!#$%&'*+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]*))\s*(?:,[\s,]*|$)/y
 
 const readParameters = (text: string): ReadonlyMap<string, string> | undefined => {
   const parameters = new Map<string, string>()

@@ -18,7 +18,9 @@ describe("XMatrix", () => {
       "x-matrix origin=example.org,key=ed25519:a1,sig=abc/+",
       'X-MATRIX  sig = "abc/+" , KEY="ed25519:a1" ,\tOrigin="example.org" ',
       'X-Matrix origin=example.org,key="ed25519:a1",sig="abc/+",',
-      'X-Matrix origin="example\\.org",key="ed25519:a1",sig="abc/+",version="7"'
+      'X-Matrix origin="example\\.org",key="ed25519:a1",sig="abc/+",version="7"',
+      'X-Matrix origin=example.org,key="ed25519:a1",v2="a, b",x.y=1,sig="abc/+"',
+      'X-Matrix ,origin=example.org,, key="ed25519:a1", ,sig="abc/+" , ,'
     ]) {
       assert.deepStrictEqual(parseXMatrix(header), signature, header)
     }
