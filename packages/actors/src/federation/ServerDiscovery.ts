@@ -118,9 +118,14 @@ const make = Effect.gen(function* () {
   const resolveService = (service: string, name: string) =>
     query<SrvRecord>((callback) => resolver.resolveSrv(`${service}._tcp.${name}`, callback))
 
+  /** DNS may fail for the one service and know the other. */
   const services = yield* cached((name: string) =>
-    Effect.flatMap(resolveService("_matrix-fed", name), (records) =>
-      records.length > 0 ? Effect.succeed(records) : resolveService("_matrix", name)
+    Effect.flatMap(Effect.result(resolveService("_matrix-fed", name)), (current) =>
+      Result.isSuccess(current) && current.success.length > 0
+        ? Effect.succeed(current.success)
+        : Effect.flatMap(resolveService("_matrix", name), (former) =>
+            former.length > 0 ? Effect.succeed(former) : Effect.fromResult(current)
+          )
     )
   )
   const addresses = yield* cached((name: string) =>

@@ -78,6 +78,14 @@ describe("ServerDiscovery", () => {
     })
   )
 
+  it.effect("the records of the former service are found though DNS fails for the current one", () =>
+    Effect.gen(function* () {
+      const srv = { [service]: [record("a.example.org", 1)] }
+      const { find } = yield* withZone({ srv, a: hosts, failing: ["_matrix-fed._tcp.example.org"] })
+      assert.deepStrictEqual(yield* find(name), [{ host: "10.0.0.1", port: 7000, tlsServerName: name }])
+    })
+  )
+
   it.effect("within a priority the heavier record is first more often", () =>
     Effect.gen(function* () {
       const { find } = yield* withZone({

@@ -17,6 +17,8 @@ export interface Zone {
   readonly srv: { [name: string]: ReadonlyArray<SrvAnswer> }
   readonly a?: { [name: string]: ReadonlyArray<string> }
   readonly aaaa?: { [name: string]: ReadonlyArray<string> }
+  /** The names for which the server fails. */
+  readonly failing?: ReadonlyArray<string>
 }
 
 export interface DnsServer {
@@ -81,6 +83,7 @@ const readName = (message: Buffer): { readonly name: string; readonly end: numbe
 }
 
 const success = 0x8580
+const failure = 0x8582
 const noSuchName = 0x8583
 const internet = 1
 const ttl = 60
@@ -92,7 +95,8 @@ const answer = (zone: Zone, message: Buffer, questions: Array<string>): Buffer =
   questions.push(`${types[type] ?? type} ${name}`)
   const records = recordsOf(zone, types[type], name)
   const exists = [zone.srv, zone.a ?? {}, zone.aaaa ?? {}].some((all) => name in all)
-  const header = numbers16(message.readUInt16BE(0), exists ? success : noSuchName, 1, records.length, 0, 0)
+  const status = zone.failing?.includes(name) === true ? failure : exists ? success : noSuchName
+  const header = numbers16(message.readUInt16BE(0), status, 1, records.length, 0, 0)
   const resources = records.map((record) =>
     Buffer.concat([encodeName(name), numbers16(type, internet, 0, ttl, record.length), record])
   )
