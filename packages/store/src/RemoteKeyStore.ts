@@ -97,7 +97,10 @@ export class RemoteKeyStore extends Context.Service<
   {
     /** The keys of the server that were fetched or reported by a notary, up to a limit. */
     readonly find: (serverName: ServerName) => Effect.Effect<ReadonlyArray<RemoteKey>>
-    /** Adds or renews keys. Other keys stay, up to a limit. */
+    /**
+     * Adds or renews keys. Other keys stay, up to a limit, and verify earlier signatures if these keys came from the server
+     * itself.
+     */
     readonly put: (serverName: ServerName, fetched: FetchedKeys) => Effect.Effect<void>
     /** The key objects of the servers, those of each newest first. */
     readonly objects: (serverNames: ReadonlyArray<ServerName>) => Effect.Effect<ReadonlyArray<KeptKeyObject>>
@@ -133,6 +136,12 @@ export class RemoteKeyStore extends Context.Service<
         WHERE excluded.vouchers IS NULL
           OR (known.vouchers IS NOT NULL AND known.public_key = excluded.public_key)`
 
+      /** A key that its server does not publish any more is valid no longer, whatever was said before. */
+      const endOthers = (serverName: ServerName, { keys }: FetchedKeys, now: number) => sql`
+        UPDATE remote_keys SET valid_until = ${now}
+        WHERE server_name = ${serverName} AND vouchers IS NULL AND expired_at IS NULL AND valid_until > ${now}
+          AND key_id <> ALL (${texts(keys.map((key) => key.keyId))}::text[])`
+
       const dropSurplusKeys = (serverName: ServerName) => sql`
         DELETE FROM remote_keys WHERE server_name = ${serverName} AND key_id IN (
           SELECT key_id FROM remote_keys WHERE server_name = ${serverName}
@@ -162,6 +171,7 @@ export class RemoteKeyStore extends Context.Service<
       const put = Effect.fnUntraced(function* (serverName: ServerName, fetched: FetchedKeys) {
         const now = yield* Clock.currentTimeMillis
         yield* putKeys(serverName, fetched, now)
+        if (fetched.voucher === undefined) yield* endOthers(serverName, fetched, now)
         yield* dropSurplusKeys(serverName)
         yield* putObject(serverName, fetched, now)
       }, Effect.orDie)

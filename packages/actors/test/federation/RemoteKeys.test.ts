@@ -248,6 +248,23 @@ describe("RemoteKeys", () => {
     })
   )
 
+  it.effect("a key that its server does not publish any more verifies earlier signatures, and no requests", () =>
+    Effect.gen(function* () {
+      const { published, server, url } = yield* world
+      const { keys } = yield* node(server.port, url)
+      yield* TestClock.adjust("1 hour")
+      const now = yield* Clock.currentTimeMillis
+      assert.isTrue(yield* has(keys, need(first)))
+      published.object = keyObject({ verify_keys: { [second.keyId]: text(second) } }, second)
+      yield* TestClock.adjust("1 minute")
+      assert.isTrue(yield* has(keys, need(second)))
+      yield* TestClock.adjust("1 second")
+      assert.isFalse(yield* has(keys, need(first)))
+      assert.isFalse(yield* hasFor(keys, need(first, now + 120_000), []))
+      assert.isTrue(yield* hasFor(keys, need(first, now), []))
+    })
+  )
+
   it.effect("an old key has ended by now, whatever its server says, and a key that is current too has not", () =>
     Effect.gen(function* () {
       const { published, server, url } = yield* world
