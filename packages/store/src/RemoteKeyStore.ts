@@ -1,7 +1,8 @@
 /**
  * The public keys of other servers, as `RemoteKeys` fetched and verified them, and the signed objects in which they came.
  *
- * A key comes from its own server, or from notaries. A key from its own server replaces one from notaries, never the reverse.
+ * A key comes from its own server, or from notaries. A key from its own server replaces one from notaries, never the reverse. The word
+ * of a notary that the operator trusts replaces that of others; theirs does not change what somebody else has said of a key.
  *
  * Used by `RemoteKeys` and `KeyNotary`. An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -40,6 +41,8 @@ export interface FetchedKeys {
   readonly validUntil: number
   /** The server that vouches for the key; undefined if it came from its own server. */
   readonly voucher?: ServerName
+  /** The voucher is one that the operator trusts. */
+  readonly isTrusted?: boolean
 }
 
 /** A key object that can be passed on. */
@@ -111,7 +114,11 @@ export class RemoteKeyStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
-      const putKeys = (serverName: ServerName, { keys, voucher }: FetchedKeys, now: number) => sql`
+      /** Whether the word on a key counts more than what is known of it, or comes from the only one who has vouched for it. */
+      const replaces = (isTrusted: boolean) =>
+        sql`(excluded.vouchers IS NULL OR ${isTrusted}::boolean OR known.vouchers <@ excluded.vouchers)`
+
+      const putKeys = (serverName: ServerName, { isTrusted = false, keys, voucher }: FetchedKeys, now: number) => sql`
         INSERT INTO remote_keys AS known (
           server_name, key_id, public_key, valid_until, expired_at, fetched_at, first_fetched_at, vouchers)
         SELECT ${serverName}, key_id, decode(public_key, 'hex'), valid_until, expired_at, ${now}, ${now},
@@ -124,17 +131,18 @@ export class RemoteKeyStore extends Context.Service<
         ) AS new (key_id, public_key, valid_until, expired_at)
         ORDER BY key_id
         ON CONFLICT (server_name, key_id) DO UPDATE SET
-          public_key = excluded.public_key, valid_until = excluded.valid_until, expired_at = excluded.expired_at,
-          fetched_at = excluded.fetched_at,
+          public_key = excluded.public_key, fetched_at = excluded.fetched_at,
+          valid_until = CASE WHEN ${replaces(isTrusted)} THEN excluded.valid_until ELSE known.valid_until END,
+          expired_at = CASE WHEN ${replaces(isTrusted)} THEN excluded.expired_at ELSE known.expired_at END,
           first_fetched_at = CASE
             WHEN (known.vouchers IS NULL) = (excluded.vouchers IS NULL) THEN known.first_fetched_at
             ELSE excluded.first_fetched_at END,
           vouchers = CASE
-            WHEN excluded.vouchers IS NULL THEN NULL
+            WHEN excluded.vouchers IS NULL OR known.public_key <> excluded.public_key THEN excluded.vouchers
             WHEN known.vouchers @> excluded.vouchers THEN known.vouchers
             ELSE (known.vouchers || excluded.vouchers)[1:${maxVouchers}::integer] END
         WHERE excluded.vouchers IS NULL
-          OR (known.vouchers IS NOT NULL AND known.public_key = excluded.public_key)`
+          OR (known.vouchers IS NOT NULL AND (${isTrusted}::boolean OR known.public_key = excluded.public_key))`
 
       /** A key that its server does not publish any more is valid no longer, whatever was said before. */
       const endOthers = (serverName: ServerName, { keys }: FetchedKeys, now: number) => sql`

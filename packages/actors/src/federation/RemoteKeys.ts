@@ -59,7 +59,7 @@ const make = Effect.gen(function* () {
   const trustedNotaries = new Set(keyNotaries)
   const pace = new FetchPace()
   const refreshPace = new FetchPace(refreshesAtOnce)
-  const knownKeys = yield* makeKnownKeys
+  const knownKeys = yield* makeKnownKeys(trustedNotaries)
   const { keysOf, learned } = knownKeys
   const { ask, isAsking } = yield* makeKeyFetches(knownKeys, (server) =>
     Effect.map(monotonicMillis, (now) => pace.asked(server, now, false))

@@ -59,7 +59,8 @@ const node = (
   port: number,
   url: Redacted.Redacted,
   notary?: { readonly name: ServerName; readonly port: number },
-  others: { readonly [name: string]: string } = {}
+  others: { readonly [name: string]: string } = {},
+  keyNotaries: ReadonlyArray<ServerName> = []
 ) =>
   Layer.build(
     RemoteKeys.layer.pipe(
@@ -69,6 +70,7 @@ const node = (
       Layer.provide([
         Layer.succeed(FederationConfig, {
           verifyCertificates: false,
+          keyNotaries,
           staticServers: {
             ...others,
             [theirName]: `127.0.0.1:${port}`,
@@ -439,17 +441,13 @@ const notaryKey = generateSigningKey(notaryName, "ed25519:notary")
 const maxQueryBytes = 64 * 1024
 
 /** A notary. It answers queries with the key objects in `vouched`, and requests for its own keys with these. */
-const withNotary = Effect.gen(function* () {
-  const { published, server, url } = yield* world
-  const vouched: { objects: ReadonlyArray<JsonObject> } = { objects: [keyObject({})] }
+const notaryServer = Effect.fnUntraced(function* (key: SigningKey) {
+  const vouchedBy = (object: JsonObject, by = key) => Result.getOrThrow(signJson(object, by))
+  const vouched: { objects: ReadonlyArray<JsonObject> } = { objects: [vouchedBy(keyObject({}))] }
   const own = Result.getOrThrow(
     signJson(
-      {
-        server_name: notaryName,
-        verify_keys: { [notaryKey.keyId]: { key: text(notaryKey) } },
-        valid_until_ts: 30 * day
-      },
-      notaryKey
+      { server_name: key.serverName, verify_keys: { [key.keyId]: { key: text(key) } }, valid_until_ts: 30 * day },
+      key
     )
   )
   const notary = yield* tlsServer(({ path }, bodyBytes) =>
@@ -457,10 +455,14 @@ const withNotary = Effect.gen(function* () {
       ? { status: 413, body: "{}" }
       : { body: JSON.stringify(path === keyQueryPath ? { server_keys: vouched.objects } : own) }
   )
-  const vouchedBy = (object: JsonObject, key = notaryKey) => Result.getOrThrow(signJson(object, key))
-  vouched.objects = [vouchedBy(keyObject({}))]
+  return { notary, vouched, vouchedBy }
+})
+
+const withNotary = Effect.gen(function* () {
+  const { published, server, url } = yield* world
+  const { notary, ...vouching } = yield* notaryServer(notaryKey)
   const { keys, ours } = yield* node(server.port, url, { name: notaryName, port: notary.port })
-  return { published, server, notary, vouched, vouchedBy, keys, ours, url }
+  return { published, server, notary, ...vouching, keys, ours, url }
 })
 
 describe("RemoteKeys of servers that cannot be asked", () => {
@@ -588,6 +590,45 @@ describe("RemoteKeys of servers that cannot be asked", () => {
       yield* TestClock.adjust("10 minutes")
       assert.isFalse(yield* hasFor(keys, need(second, 1_000), [notaryName]))
       assert.strictEqual(textOf(yield* ringOf), text(first))
+    })
+  )
+
+  it.effect("a voucher of one room cannot replace or end keys for which a notary of the operator vouches", () =>
+    Effect.gen(function* () {
+      const { server, url } = yield* world
+      yield* server.close
+      const { notary, vouched } = yield* notaryServer(notaryKey)
+      const hostileName = "hostile.test" as ServerName
+      const hostile = yield* notaryServer(generateSigningKey(hostileName, "ed25519:hostile"))
+      const others = { [hostileName]: `127.0.0.1:${hostile.notary.port}` }
+      const at = { name: notaryName, port: notary.port }
+      const { keys } = yield* node(server.port, url, at, others, [notaryName])
+      const makeUp = (change: JsonObject, signer: SigningKey) => {
+        hostile.vouched.objects = [
+          hostile.vouchedBy(keyObject({ verify_keys: { [signer.keyId]: text(signer) }, ...change }, signer))
+        ]
+      }
+      // It ends a key, by an object that another key has signed.
+      const signed = need(first, 1_000)
+      assert.isTrue(yield* hasFor(keys, signed, []))
+      makeUp({ old_verify_keys: { [first.keyId]: { key: text(first), expired_ts: 1 } } }, second)
+      assert.isTrue(yield* hasFor(keys, need(second, 1_000), [hostileName]))
+      assert.isTrue(yield* hasFor(keys, signed, []))
+      // It makes up a key of which the notary does not know yet.
+      yield* TestClock.adjust("10 minutes")
+      const [third, forged] = [
+        generateSigningKey(theirName, "ed25519:third"),
+        generateSigningKey(theirName, "ed25519:third")
+      ]
+      makeUp({}, forged)
+      assert.isTrue(yield* hasFor(keys, need(third, 1_000), [hostileName]))
+      yield* TestClock.adjust("10 minutes")
+      vouched.objects = [
+        Result.getOrThrow(signJson(keyObject({ verify_keys: { [third.keyId]: text(third) } }, third), notaryKey))
+      ]
+      const rings = yield* keys.findAll(new Map([[theirName, [need(third, 1_000)]]]), [])
+      const [found] = rings.get(theirName)!.choose(need(third, 1_000)).values()
+      assert.strictEqual(found && encodeBase64(exportVerifyKey(found)), text(third))
     })
   )
 

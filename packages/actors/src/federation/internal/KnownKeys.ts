@@ -69,7 +69,8 @@ export const choose = ({ keys, metAt }: Known, need: KeyNeed, trusted: Trusted, 
 export const isMet = (known: Known, needs: Needs, trusted: Trusted, now: number) =>
   needs.every((need) => choose(known, need, trusted, now).size > 0)
 
-export const makeKnownKeys = Effect.gen(function* () {
+/** `trustedNotaries` are those of the operator: their word counts more than that of other vouchers. */
+export const makeKnownKeys = Effect.fnUntraced(function* (trustedNotaries: ReadonlySet<ServerName>) {
   const { serverName: ourName } = yield* HomeServerConfig
   const store = yield* RemoteKeyStore
   const ours = yield* SigningKeys
@@ -110,7 +111,8 @@ export const makeKnownKeys = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     const read = readKeyObject(object, server, now, voucher !== undefined)
     if (Result.isFailure(read)) return read.failure
-    yield* store.put(server, { ...read.success, object, ...(voucher === undefined ? {} : { voucher }) })
+    const source = voucher === undefined ? {} : { voucher, isTrusted: trustedNotaries.has(voucher) }
+    yield* store.put(server, { ...read.success, object, ...source })
     yield* MonotonicCache.invalidate(stored, server)
     yield* PubSub.publish(learned, server)
     // Old signatures can be checked by these keys; for new ones the server may have others that we do not know.
@@ -120,4 +122,4 @@ export const makeKnownKeys = Effect.gen(function* () {
   return { keysOf, remember, learned }
 })
 
-export type KnownKeys = Effect.Success<typeof makeKnownKeys>
+export type KnownKeys = Effect.Success<ReturnType<typeof makeKnownKeys>>
