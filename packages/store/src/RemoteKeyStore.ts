@@ -105,8 +105,14 @@ export class RemoteKeyStore extends Context.Service<
      * itself.
      */
     readonly put: (serverName: ServerName, fetched: FetchedKeys) => Effect.Effect<void>
-    /** The key objects of the servers, those of each newest first. */
-    readonly objects: (serverNames: ReadonlyArray<ServerName>) => Effect.Effect<ReadonlyArray<KeptKeyObject>>
+    /**
+     * The key objects of the servers, those of each newest first. Of very large ones the smallest, so that they have `maxBytes`
+     * bytes at most.
+     */
+    readonly objects: (
+      serverNames: ReadonlyArray<ServerName>,
+      maxBytes: number
+    ) => Effect.Effect<ReadonlyArray<KeptKeyObject>>
   }
 >()("greenroom/store/RemoteKeyStore") {
   static readonly layer = Layer.effect(
@@ -191,10 +197,13 @@ export class RemoteKeyStore extends Context.Service<
             Effect.orDie
           ),
         put,
-        objects: (serverNames) =>
+        objects: (serverNames, maxBytes) =>
           sql<ObjectRow>`
-            SELECT server_name, object, valid_until, fetched_at FROM remote_key_objects
-            WHERE server_name = ANY (${texts(serverNames)}::text[]) ORDER BY id DESC`.pipe(
+            SELECT server_name, object, valid_until, fetched_at FROM (
+              SELECT *, sum(octet_length(object)) OVER (ORDER BY octet_length(object), id) AS bytes
+              FROM remote_key_objects WHERE server_name = ANY (${texts(serverNames)}::text[])
+            ) AS sized
+            WHERE bytes <= ${maxBytes} ORDER BY id DESC`.pipe(
             Effect.map((rows) => rows.map(toObject)),
             Effect.orDie
           )

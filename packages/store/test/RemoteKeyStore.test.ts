@@ -43,4 +43,19 @@ layer(RemoteKeyStore.layer.pipe(Layer.provide(TestDatabase.layer)))("RemoteKeySt
         assert.isFalse(vouched.some(({ keyId }) => after.has(keyId)))
       })
   )
+
+  it.effect("large key objects of some servers do not keep those of others out of an answer", () =>
+    Effect.gen(function* () {
+      const store = yield* RemoteKeyStore
+      const put = (name: ServerName, padding: string) =>
+        store.put(name, { keys: newKeys(1), object: { name, padding }, validUntil: 1 })
+      const names = ["large1.test", "small.test", "large2.test"].map((name) => name as ServerName)
+      for (const name of names) yield* put(name, "x".repeat(name.startsWith("large") ? 60_000 : 10))
+      yield* put(names[1]!, "newest")
+      const found = (maxBytes: number) =>
+        Effect.map(store.objects(names, maxBytes), (objects) => objects.map(({ object }) => object.padding))
+      assert.deepStrictEqual(yield* found(100_000), ["newest", "x".repeat(10), "x".repeat(60_000)])
+      assert.lengthOf(yield* found(1_000_000), 4)
+    })
+  )
 })

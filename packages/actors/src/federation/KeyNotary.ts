@@ -27,7 +27,7 @@ const refreshesPerQuery = 100
 const concurrentRefreshes = 16
 const refreshTime = "10 seconds"
 
-/** The most bytes that one answer has, roughly. */
+/** The most bytes of key objects that one answer has. Anybody can publish large ones under thousands of names. */
 const maxAnswerBytes = 4 * 1024 * 1024
 
 /** The keys of a server that a request names; all of them, if it names none. */
@@ -73,7 +73,7 @@ const make = Effect.gen(function* () {
   const own = MonotonicCache.get(objects, serverName)
 
   const keptOf = Effect.fnUntraced(function* (servers: ReadonlyArray<ServerName>) {
-    const kept = Map.groupBy(yield* store.objects(servers), (object) => object.serverName)
+    const kept = Map.groupBy(yield* store.objects(servers, maxAnswerBytes), (object) => object.serverName)
     return (server: ServerName) => kept.get(server) ?? []
   })
 
@@ -93,10 +93,7 @@ const make = Effect.gen(function* () {
     const key = yield* signingKeys.current
     return yield* sliced(function* () {
       const signed: Array<JsonObject> = []
-      let bytes = 0
       for (const object of objects) {
-        bytes += JSON.stringify(object).length
-        if (bytes > maxAnswerBytes) break
         signed.push(
           ...Result.match(signJson(object, key), { onSuccess: (jsonObject) => [jsonObject], onFailure: () => [] })
         )
