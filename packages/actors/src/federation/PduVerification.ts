@@ -8,7 +8,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import type { PduProblem, RoomVersion } from "@greenroom/room/RoomVersion"
-import type { SignatureCheck, VerifyKeys } from "@greenroom/room/Signing"
+import { isKeyId, type SignatureCheck, type VerifyKeys } from "@greenroom/room/Signing"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { RoomVoucherStore } from "@greenroom/store/RoomVoucherStore"
 import { Array as Arr, Context, Effect, Layer, Result } from "effect"
@@ -62,8 +62,12 @@ type KeyRings = ReadonlyMap<ServerName, KeyRing>
 /** The same by the rooms of the events. */
 type RingsOfRooms = ReadonlyMap<RoomId, KeyRings>
 
+/** The keys with which the server has signed the event. Signatures by algorithms other than Ed25519 do not count. */
+const keyIdsOf = (event: Event, server: ServerName): Array<string> =>
+  Object.keys(event.signatures[server] ?? {}).filter(isKeyId)
+
 const needOf = (version: RoomVersion, event: Event, server: ServerName): KeyNeed => ({
-  keyIds: new Set(Object.keys(event.signatures[server] ?? {})),
+  keyIds: new Set(keyIdsOf(event, server)),
   signedAt: event.origin_server_ts,
   atAnyTime: !version.enforcesKeyValidity
 })
@@ -86,7 +90,7 @@ function* needsOf(
   for (const event of events) {
     for (const part of signedParts(version, event)) {
       for (const server of version.signers(part)) {
-        const keyIds = Object.keys(part.signatures[server] ?? {})
+        const keyIds = keyIdsOf(part, server)
         if (keyIds.length === 0) continue
         const ofServer = newest.get(server) ?? new Map<string, KeyNeed>()
         newest.set(server, ofServer)
@@ -136,8 +140,9 @@ const verifyEvent = (
   for (const part of signedParts(version, event)) {
     for (const server of version.signers(part)) {
       const ring = rings.get(server)
-      const keys = ring?.choose(needOf(version, part, server)) ?? new Map()
-      if (keys.size === 0 && ring?.problem !== undefined) {
+      const need = needOf(version, part, server)
+      const keys = ring?.choose(need) ?? new Map()
+      if (keys.size === 0 && need.keyIds.size > 0 && ring?.problem !== undefined) {
         const reason = `the keys of ${server} could not be had: ${ring.problem}`
         return Result.fail({ _tag: "NoKeys", reason, signer: server, unverified: event })
       }

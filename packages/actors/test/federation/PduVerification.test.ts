@@ -111,6 +111,24 @@ describe("PduVerification", () => {
     })
   )
 
+  it.live(
+    "a PDU without a signature by a known algorithm is refused at once, also where its server cannot be asked",
+    () =>
+      Effect.gen(function* () {
+        const { onGreen, verify } = yield* verifier
+        const dead = generateSigningKey("dead.test" as ServerName, "ed25519:d")
+        const by = (key: SigningKey, keyId: string) => ({
+          ...pduOf(key, keyId),
+          signatures: { [key.serverName]: { [keyId]: "A".repeat(86) } }
+        })
+        const alone = yield* verify([by(green, "ml-dsa-44:g"), by(green, "ed25519")])
+        assert.deepStrictEqual(alone.map(outcome), ["BadSignature", "BadSignature"])
+        assert.strictEqual(onGreen.requests.length, 0)
+        const results = yield* verify([pduOf(dead, "hello"), by(dead, "ml-dsa-44:d"), by(dead, "ed25519:d")])
+        assert.deepStrictEqual(results.map(outcome), ["NoKeys", "BadSignature", "NoKeys"])
+      })
+  )
+
   it.live("nobody is asked for the keys of PDUs of another room than the one that is wanted", () =>
     Effect.gen(function* () {
       const { onGreen, onRed, verifyIn } = yield* verifier
