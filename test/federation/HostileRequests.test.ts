@@ -485,6 +485,30 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
     })
   )
 
+  it.effect("back-filling gives the named events and what precedes them, each once, up to the limit", () =>
+    Effect.gen(function* () {
+      const { alice, blue, evil, red, room, room_id } = yield* todaysScene(yield* Servers, "11")
+      const sent: Array<string> = []
+      for (const text of ["one", "two", "three", "four"]) sent.push(yield* say(alice, room_id, text))
+      const [one, two, three, four] = sent
+      const backfill = (server: HomeServer, from: ReadonlyArray<string>, limit: number) =>
+        Effect.map(
+          evil.ask(
+            server,
+            "GET",
+            `/v1/backfill/${encodeURIComponent(room_id)}?limit=${limit}${from.map((id) => `&v=${encodeURIComponent(id)}`).join("")}`
+          ),
+          ({ body }) =>
+            body.pdus.map((pdu: Body) => Result.getOrThrow(roomVersion("11")!.fromPdu(pdu)).event_id as string)
+        )
+      assert.deepStrictEqual(yield* backfill(red, [two!, four!], 4), [four, two, three, one])
+      assert.deepStrictEqual(yield* backfill(red, [three!, four!, two!], 2), [four, three])
+      // Blue joined the room later, and knows its beginning as a part of the state alone.
+      const { event_id: create } = room.state.get("m.room.create\0")!
+      assert.deepStrictEqual(yield* backfill(blue, [create], 10), [create])
+    })
+  )
+
   it.effect("missing events are those of the wanted depth", () =>
     Effect.gen(function* () {
       const { alice, evil, red, room_id } = yield* todaysScene(yield* Servers, "11")

@@ -22,6 +22,7 @@ import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore, type StoredEvent } from "@greenroom/store/EventStore"
 import { expectEvents } from "@greenroom/store/LargeReads"
 import { OpenIdTokenStore } from "@greenroom/store/OpenIdTokenStore"
+import { comparePositions } from "@greenroom/store/StreamToken"
 import { Context, Effect, Layer, Option, Redacted } from "effect"
 import type { PublicRooms, PublicRoomsRequest } from "../room/PublicRooms.ts"
 import type { MembershipHandshake } from "../room/RemoteRooms.ts"
@@ -97,7 +98,8 @@ const make = Effect.gen(function* () {
   ) {
     yield* require(origin, roomId)
     const named = yield* eventsIn(roomId, from)
-    const first = yield* rooms.visiblePdus(origin, named)
+    const newestFirst = named.toSorted((a, b) => comparePositions(b.position, a.position))
+    const first = yield* rooms.visiblePdus(origin, newestFirst)
     const before = yield* rooms.backfill(origin, roomId, from, limit)
     return [...first, ...before].slice(0, Math.max(1, limit))
   })

@@ -30,6 +30,9 @@ const maxHidden = 5
 const isHidden = ({ status }: StoredEvent): boolean =>
   status === EventStatus.softFailed || status === EventStatus.withheld
 
+/** Events that have a place in the history of their room. What precedes others in the log does not precede them in the room. */
+const isPlaced = ({ status }: StoredEvent): boolean => status !== EventStatus.rejected && status !== EventStatus.outlier
+
 export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVersions) {
   const { serverName } = yield* HomeServerConfig
   const room = yield* Room.client
@@ -149,13 +152,17 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
     limit: number
   ) {
     yield* requireServer(origin, roomId)
-    const known = (yield* events.byIds(from)).filter((storedEvent) => storedEvent.event.room_id === roomId)
+    const known = (yield* events.byIds(from)).filter(
+      (storedEvent) => storedEvent.event.room_id === roomId && isPlaced(storedEvent)
+    )
     const roomNid = known[0]?.roomNid
     if (roomNid === undefined) return []
     const most = Math.min(limit, maxPage)
     const newest = known.map((storedEvent) => storedEvent.position).reduce(laterPosition)
     const upTo = positionBefore(newest)
-    const page = yield* events.timelineIds({ roomNid, after: beginning, upTo }, "b", most)
+    const named = new Set(from)
+    const ids = yield* events.timelineIds({ roomNid, after: beginning, upTo }, "b", most + named.size)
+    const page = ids.filter((id) => !named.has(id)).slice(0, most)
     const found = new Map(
       (yield* events.byIds(page)).map((storedEvent) => [storedEvent.event.event_id, storedEvent] as const)
     )
