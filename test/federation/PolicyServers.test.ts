@@ -1,4 +1,5 @@
 /** Rooms with a policy server: events that it refuses are not sent, and events without its signature are soft-failed. */
+import { createHash } from "node:crypto"
 import { assert, describe, it, vi } from "@effect/vitest"
 import { PolicyServer } from "@greenroom/actors/federation/PolicyServer"
 import { ServerServerClient } from "@greenroom/actors/federation/ServerServerClient"
@@ -198,17 +199,23 @@ describe("Policy servers", () => {
     Effect.gen(function* () {
       const lists: Array<RoomId> = []
       const { alice, blue, bob, guard, keeper, red, room } = yield* sceneWith({ rules, lists })
-      assert.strictEqual(yield* say(blue, bob, room, "hello"), "sent")
+      const dora = yield* blue.person("dora")
+      yield* join(blue, dora, room, red)
+      for (const user of [bob, dora]) assert.strictEqual(yield* say(blue, user, room, "hello"), "sent")
       const { room_id: list } = yield* inRooms(guard, (rooms) => rooms.create(keeper, { room_version: "12" }))
       const rule = (type: string, key: string, content: JsonObject) =>
         inRooms(guard, (rooms) => rooms.setState(keeper, list, `m.policy.rule.${type}`, key, content))
       yield* rule("user", "1", { entity: "@b?b:blue.test", recommendation: "org.matrix.msc4204.takedown" })
       yield* rule("server", "2", { entity: "red.*", recommendation: "m.takedown", reason: "floods" })
+      const sha256 = createHash("sha256").update(dora.userId).digest("base64")
+      yield* rule("user", "3", { "org.matrix.msc4205.hashes": { sha256 }, recommendation: "m.takedown" })
       lists.push(list)
       // Lists are named in the configuration.
       yield* guard.stop
       yield* guard.start
-      assert.strictEqual(yield* say(blue, bob, room, "hello again"), "M_FORBIDDEN: Banned by a policy list")
+      for (const user of [bob, dora]) {
+        assert.strictEqual(yield* say(blue, user, room, "hello again"), "M_FORBIDDEN: Banned by a policy list")
+      }
       assert.strictEqual(yield* say(red, alice, room, "hello"), "M_FORBIDDEN: Banned by a policy list: floods")
       assert.strictEqual(yield* say(guard, keeper, room, "hello"), "sent")
     })

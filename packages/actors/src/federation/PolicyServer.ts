@@ -8,7 +8,7 @@
  */
 import type { Event } from "@greenroom/protocol/Event"
 import { isRoomId, type RoomId } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
+import { isJsonObject, type JsonObject } from "@greenroom/protocol/Json"
 import { BadJson, Forbidden, type MatrixError, NotFound, Unrecognized } from "@greenroom/protocol/MatrixError"
 import { needsRecommendation, policyIn, policyKeyId, policyTypes } from "@greenroom/room/RoomPolicy"
 import { roomVersion } from "@greenroom/room/RoomVersions"
@@ -40,11 +40,20 @@ const bans: ReadonlySet<unknown> = new Set([
   "org.matrix.msc4204.takedown"
 ])
 
+/** Moderation bots hide the names of takedowns, which may be abusive, behind a hash (MSC4205). */
+const hashIn = (content: JsonObject): unknown => {
+  const hashes = content.hashes ?? content["org.matrix.msc4205.hashes"]
+  return isJsonObject(hashes) ? hashes.sha256 : undefined
+}
+
 const listedRule = ({ content, type }: Event): ReadonlyArray<ListedRule> => {
   const { entity, reason, recommendation } = content
-  if (typeof entity !== "string" || !bans.has(recommendation)) return []
+  if (!bans.has(recommendation)) return []
   const kind = type.slice("m.policy.rule.".length) as ListedRule["kind"]
-  return [{ kind, entity, reason: typeof reason === "string" ? reason : "" }]
+  const rule = { kind, reason: typeof reason === "string" ? reason : "" }
+  if (typeof entity === "string") return [{ ...rule, entity }]
+  const sha256 = hashIn(content)
+  return typeof sha256 === "string" ? [{ ...rule, entity: "", sha256 }] : []
 }
 
 const unprotected = new NotFound({ error: "This server is not the policy server of the room" })

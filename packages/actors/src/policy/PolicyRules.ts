@@ -13,6 +13,7 @@
  *
  * Source: "Policy servers" of the server-server specification; "Moderation policy lists" of the client-server one.
  */
+import { createHash } from "node:crypto"
 import type { Event } from "@greenroom/protocol/Event"
 import { matchesGlob, parseGlob } from "@greenroom/protocol/Glob"
 import { serverNameOf } from "@greenroom/protocol/Identifiers"
@@ -36,8 +37,10 @@ export interface PolicyQuestion {
 /** An m.policy.rule.* of a moderation policy list that recommends a ban or a takedown. */
 export interface ListedRule {
   readonly kind: "user" | "server" | "room"
-  /** A glob. */
+  /** A glob; empty if the list gives a hash. */
   readonly entity: string
+  /** The SHA-256 of the user ID, server name or room ID, in base64. */
+  readonly sha256?: string
   /** Empty if the list gives none. */
   readonly reason: string
 }
@@ -99,12 +102,16 @@ export const newAccounts =
     return firstRefusal(rules, question)
   }
 
+const hashOf = (name: string): string => createHash("sha256").update(name).digest("base64")
+
 /** Refuses events of users, servers and rooms that a moderation policy list bans or takes down. */
 export const policyLists: PolicyRule = ({ event, lists }) => {
-  const found = lists.find(({ entity, kind }) => {
-    const subject = kind === "user" ? event.sender : kind === "server" ? serverNameOf(event.sender) : event.room_id
-    return matchesGlob(subject, parseGlob(entity))
-  })
+  if (lists.length === 0) return undefined
+  const subjects = { user: event.sender, server: serverNameOf(event.sender), room: event.room_id }
+  const hashes = { user: hashOf(subjects.user), server: hashOf(subjects.server), room: hashOf(subjects.room) }
+  const found = lists.find(({ entity, kind, sha256 }) =>
+    sha256 === undefined ? matchesGlob(subjects[kind], parseGlob(entity)) : sha256 === hashes[kind]
+  )
   if (found === undefined) return undefined
   return found.reason === "" ? "Banned by a policy list" : `Banned by a policy list: ${found.reason}`
 }
