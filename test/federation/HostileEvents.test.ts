@@ -44,6 +44,19 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })(
         })
       )
 
+      it.effect(named("an event with keys of the draft's PDUs beside its own is one of its room"), () =>
+        Effect.gen(function* () {
+          const { blue, bob, evil, mallory, red, room: known, room_id } = yield* sceneOf(version)
+          const content = { msgtype: "m.text", body: "with more keys" }
+          const event = evil.remake(evil.event(known, { sender: mallory, content }), {
+            pdu_id: "1",
+            context: "!elsewhere:evil.test"
+          })
+          for (const server of [red, blue]) assert.deepStrictEqual(yield* evil.tell(server, event), [undefined])
+          yield* reads(bob, room_id, "with more keys")
+        })
+      )
+
       it.effect(named("a redaction does not apply to an event of another room"), () =>
         Effect.gen(function* () {
           const here = yield* sceneOf(version)

@@ -7,6 +7,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import {
   type EventId,
+  formatEventId,
   isRoomId,
   isUserId,
   type RoomId,
@@ -43,20 +44,28 @@ export interface ReceivedPdu {
 /** How many PDUs of one transaction and room may fail for reasons of their own until all of them are refused. */
 const maxCulprits = 10
 
+/** A room that a PDU says to be of, and the dialect in which it says so. */
+type NamedRoom = readonly [room: RoomId, dialect: Dialect]
+
+/**
+ * The rooms that a PDU says to be of. A PDU may have keys of its own beside those of its dialect, also such that the other dialect has:
+ * the versions of the rooms decide.
+ */
+const roomsOf = (pdu: unknown): ReadonlyArray<NamedRoom> => {
+  if (!isJsonObject(pdu)) return []
+  const { context, room_id } = pdu
+  const today = isRoomId(room_id) ? [[room_id, "today"] as const] : []
+  return isRoomId(context) ? [...today, [context, "draft"]] : today
+}
+
 /** The name of a PDU. In most versions the event ID is known only after the PDU was parsed. */
 const nameOf = (pdu: unknown, eventId: EventId | undefined): string | undefined => {
   if (!isJsonObject(pdu)) return undefined
-  if (typeof pdu.pdu_id === "string" && typeof pdu.origin === "string") return `${pdu.pdu_id},${pdu.origin}`
-  return eventId ?? (typeof pdu.event_id === "string" ? pdu.event_id : undefined)
-}
-
-/** The room that a PDU says to be of, and the dialect in which it says so. */
-const roomOf = (pdu: unknown): readonly [room: RoomId, dialect: Dialect] | undefined => {
-  if (!isJsonObject(pdu)) return undefined
-  if (pdu.pdu_id !== undefined || pdu.context !== undefined) {
-    return isRoomId(pdu.context) ? [pdu.context, "draft"] : undefined
+  if (typeof pdu.pdu_id === "string" && typeof pdu.origin === "string") {
+    const inDraft = formatEventId(pdu.pdu_id, pdu.origin as ServerName)
+    if (eventId === undefined || eventId === inDraft) return `${pdu.pdu_id},${pdu.origin}`
   }
-  return isRoomId(pdu.room_id) ? [pdu.room_id, "today"] : undefined
+  return eventId ?? (typeof pdu.event_id === "string" ? pdu.event_id : undefined)
 }
 
 export const makePduIntake = Effect.fnUntraced(function* (
@@ -152,17 +161,18 @@ export const makePduIntake = Effect.fnUntraced(function* (
    * read by the draft's version: they may be invites.
    */
   const verify = Effect.fnUntraced(function* (pdus: ReadonlyArray<unknown>) {
-    const named = pdus.map(roomOf)
-    const versions = yield* versionsOf(named.flatMap((entry) => (entry === undefined ? [] : [entry[0]])))
+    const named = pdus.map(roomsOf)
+    const versions = yield* versionsOf(named.flatMap((rooms) => rooms.map(([roomId]) => roomId)))
+    const versionIn = ([roomId, dialect]: NamedRoom): RoomVersion | undefined => {
+      const version = versions.get(roomId) ?? (dialect === "draft" ? defaultRoomVersion : undefined)
+      return version !== undefined && isDraft(version) === (dialect === "draft") ? version : undefined
+    }
     const verified: Array<VerifiedPdu> = []
     const byVersion = new Map<RoomVersion, Array<number>>()
-    for (const [index, room] of named.entries()) {
-      const version =
-        room === undefined
-          ? undefined
-          : (versions.get(room[0]) ?? (room[1] === "draft" ? defaultRoomVersion : undefined))
-      if (room === undefined || version === undefined || isDraft(version) !== (room[1] === "draft")) {
-        const reason = room === undefined ? "The PDU names no room" : `There is no room ${room[0]}`
+    for (const [index, rooms] of named.entries()) {
+      const version = rooms.map(versionIn).find((found) => found !== undefined)
+      if (version === undefined) {
+        const reason = rooms[0] === undefined ? "The PDU names no room" : `There is no room ${rooms[0][0]}`
         verified[index] = Result.fail({ _tag: "Malformed", reason })
         continue
       }
