@@ -7,7 +7,7 @@
 import { assert, layer, vi } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
 import type { EventId } from "@greenroom/protocol/Identifiers"
-import { Effect } from "effect"
+import { Effect, Result } from "effect"
 import { ids } from "./support/HostileNetwork.ts"
 import { notFound } from "./support/HostileServer.ts"
 import { change, expectOk, isMember, readBack, reads, say } from "./support/Network.ts"
@@ -140,6 +140,108 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Redac
       assert.notInclude(JSON.stringify(read), "secret")
       const gaps = `SELECT nid FROM timeline_gaps JOIN rooms USING (room_nid) WHERE room_id = '${room_id}'`
       assert.deepStrictEqual(yield* red.select(gaps), [])
+    })
+  )
+
+  /** A room that evil made and that Alice of red has joined, with a message of hers, whose redactions by Mallory strip nothing. */
+  const roomOfEvil = Effect.gen(function* () {
+    const { alice, evil, mallory, number, red } = yield* sceneOf("11")
+    const roomId = `!hosted${number}:evil.test`
+    const host = `@host${number}:evil.test`
+    const state = new Map<string, Event>()
+    let extremities: ReadonlyArray<Event> = []
+    const hosted = () => ({ roomId, version: evil.useVersion(roomId, "11"), state, extremities })
+    const add = (event: Event) => {
+      state.set(`${event.type}\0${event.state_key}`, event)
+      extremities = [event]
+    }
+    const set = (type: string, state_key: string, content: Event["content"], sender = host) =>
+      add(evil.event(hosted(), { type, state_key, sender, content }))
+    set("m.room.create", "", { room_version: "11" })
+    set("m.room.member", host, { membership: "join" })
+    set("m.room.power_levels", "", { users: { [host]: 100 } })
+    set("m.room.join_rules", "", { join_rule: "public" })
+    set("m.room.member", mallory, { membership: "join" }, mallory)
+    const pdus = [...state.values()].map((event) => evil.toPdu(event))
+    evil.respond = ({ body, path }) => {
+      if (path.startsWith("/v1/make_join/")) {
+        const member = { type: "m.room.member", state_key: alice.userId, sender: alice.userId }
+        const join = evil.event(hosted(), { ...member, content: { membership: "join" } })
+        return { status: 200, body: { room_version: "11", event: hosted().version.toTemplate(join) } }
+      }
+      if (!path.startsWith("/v2/send_join/")) return notFound
+      add(Result.getOrThrow(hosted().version.fromPdu(body)))
+      return { status: 200, body: { event: body, state: pdus, auth_chain: pdus } }
+    }
+    yield* expectOk(joinThrough(alice, roomId, evil))
+    const [join] = extremities as readonly [Event]
+    const said = yield* say(alice, roomId, "of alice")
+    const target = yield* evil.receives(({ event_id }) => event_id === said)
+    let made = 0
+    const idle = (...prevEvents: ReadonlyArray<Event>) => {
+      const content = { reason: `${made++}`, redacts: target.event_id }
+      return evil.event(hosted(), { type: "m.room.redaction", sender: mallory, content }, { prevEvents })
+    }
+    const tell = Effect.fnUntraced(function* (events: ReadonlyArray<Event>) {
+      for (const event of events) assert.deepStrictEqual(yield* evil.tell(red, event), [undefined])
+    })
+    const follow = Effect.fnUntraced(function* (prevEvents: ReadonlyArray<Event>) {
+      const event = evil.event(hosted(), { ...text("after redactions"), sender: mallory }, { prevEvents })
+      yield* tell([event])
+      yield* reads(alice, roomId, "after redactions")
+      return event
+    })
+    /** Of these events, those behind which red looks for history when Alice reads back to its beginning. */
+    const ends = Effect.fnUntraced(function* (events: ReadonlyArray<Event>) {
+      const before = evil.asked.length
+      yield* readBack(alice, roomId)
+      const asked = evil.asked.slice(before).filter((path) => path.startsWith("/v1/backfill/"))
+      assert.isNotEmpty(asked)
+      return events.filter(({ event_id }) => asked.some((path) => decodeURIComponent(path).includes(event_id)))
+    })
+    return { ends, follow, idle, join, target, tell }
+  })
+
+  it.effect("hidden redactions in a row are passed on the way to the history before them, up to a bound", () =>
+    Effect.gen(function* () {
+      for (const { count, isPassed } of [
+        { count: 15, isPassed: true },
+        { count: 25, isPassed: false }
+      ]) {
+        const { ends, follow, idle, join, target, tell } = yield* roomOfEvil
+        const row = [target]
+        for (let index = 0; index < count; index++) row.push(idle(row.at(-1)!))
+        yield* tell(row.slice(1))
+        const last = yield* follow(row.slice(-1))
+        assert.deepStrictEqual(yield* ends([join, target, last]), isPassed ? [join] : [join, last])
+      }
+    })
+  )
+
+  it.effect("hidden redactions by which many ways lead back are looked at once", () =>
+    Effect.gen(function* () {
+      const { ends, follow, idle, join, target, tell } = yield* roomOfEvil
+      let layer: ReadonlyArray<Event> = [target]
+      for (let depth = 0; depth < 12; depth++) {
+        const before = layer
+        layer = Array.from({ length: 6 }, () => idle(...before))
+        yield* tell(layer)
+      }
+      const last = yield* follow(layer)
+      assert.deepStrictEqual(yield* ends([join, target, last]), [join])
+    })
+  )
+
+  it.effect("predecessors that many hidden redactions have in common are read once", () =>
+    Effect.gen(function* () {
+      const { ends, follow, idle, join, target, tell } = yield* roomOfEvil
+      const common = Array.from({ length: 19 }, () => idle(target))
+      const own = Array.from({ length: 60 }, () => idle(target))
+      const behind = own.map((event) => idle(...common, event))
+      const ahead = [behind.slice(0, 20), behind.slice(20, 40), behind.slice(40)].map((events) => idle(...events))
+      for (const events of [common, own, behind, ahead]) yield* tell(events)
+      const last = yield* follow(ahead)
+      assert.deepStrictEqual(yield* ends([join, target, last]), [join])
     })
   )
 })

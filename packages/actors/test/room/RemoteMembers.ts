@@ -61,20 +61,27 @@ export const remoteMembers = Effect.fnUntraced(function* (id: string) {
     return event
   })
 
+  /** A message of this server. */
+  const say = Effect.gen(function* () {
+    const { event_id } = yield* rooms.send(alice, room_id, "m.room.message", message("next"))
+    return (yield* (yield* EventStore).byIds([event_id]))[0]!.event
+  })
+
   return {
+    room_id,
     make,
     grant,
+    say,
     message: make({ type: "m.room.message", sender: carol, content: message("secret") }),
     redaction: (sender: UserId, redacts: EventId, follows?: ReadonlyArray<Event>) =>
       make({ type: "m.room.redaction", sender, content: {}, redacts }, follows),
     receive: (event: Event) =>
       Effect.map(room.Receive({ origin: serverOf(event.sender), events: [event] }), ([outcome]) => outcome!),
+    /** The same for several events of one server. */
+    receiveAll: (events: ReadonlyArray<Event>) => room.Receive({ origin: serverOf(events[0]!.sender), events }),
     read: (eventId: EventId) => rooms.getEvent(alice, eventId),
     shown: Effect.map(timeline(alice, room_id), (shown) => shown.map(({ event_id }) => event_id)),
     /** The predecessors of the next event of this server. */
-    followed: Effect.gen(function* () {
-      const { event_id } = yield* rooms.send(alice, room_id, "m.room.message", message("next"))
-      return (yield* (yield* EventStore).byIds([event_id]))[0]!.event.prev_events
-    })
+    followed: Effect.map(say, ({ prev_events }) => prev_events)
   }
 })

@@ -45,12 +45,12 @@ export const makeHistoryFetches = Effect.fnUntraced(function* (
   /** The predecessors of events, as far as they are known; beside withheld ones, those that they follow in turn. */
   const predecessorsOf = Effect.fnUntraced(function* (room: RoomState, followers: ReadonlyArray<StreamedEvent>) {
     const all = new Map<EventId, KnownEvent>()
-    let wanted = followers.flatMap(({ event }) => event.prev_events)
-    for (let step = 0; step < maxWithheld && wanted.length > 0; step++) {
-      const found = yield* graph.known(room, wanted.slice(0, eventsPerStep))
+    let wanted = new Set(followers.flatMap(({ event }) => event.prev_events))
+    for (let step = 0; step < maxWithheld && wanted.size > 0; step++) {
+      const found = yield* graph.known(room, [...wanted].slice(0, eventsPerStep))
       for (const [id, known] of found) all.set(id, known)
       const withheld = [...found.values()].filter(({ status }) => status === EventStatus.withheld)
-      wanted = withheld.flatMap(({ event }) => event.prev_events).filter((id) => !all.has(id))
+      wanted = new Set(withheld.flatMap(({ event }) => event.prev_events)).difference(all)
     }
     return all
   })

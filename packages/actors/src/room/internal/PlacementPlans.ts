@@ -113,9 +113,9 @@ export const makePlacementPlans = (
     const beside = () => room.extremities.filter((extremity) => !followed.has(extremity.event_id))
     let refused = prev_events.flatMap((id) => around.get(id) ?? []).filter(isRefused)
     for (let round = 0; round < maxRefused && refused.length > 0 && beside().length > 0; round++) {
-      const before = refused.flatMap(({ event }) => event.prev_events).filter((id) => !followed.has(id))
+      const before = new Set(refused.flatMap(({ event }) => event.prev_events)).difference(followed)
       for (const id of before) followed.add(id)
-      refused = [...(yield* roomEvents.known(room, before.slice(0, refusedPerRound))).values()].filter(isRefused)
+      refused = [...(yield* roomEvents.known(room, [...before].slice(0, refusedPerRound))).values()].filter(isRefused)
     }
     return beside()
   })

@@ -1,6 +1,8 @@
 import { assert, layer } from "@effect/vitest"
+import type { Event } from "@greenroom/protocol/Event"
 import { formatUserId, ServerName } from "@greenroom/protocol/Identifiers"
 import { draftRoomVersion } from "@greenroom/room/DraftRoomVersion"
+import type { EventProposal } from "@greenroom/room/RoomVersion"
 import { generateSigningKey } from "@greenroom/room/Signing"
 import { Deferred, Effect, Fiber, Result } from "effect"
 import { SqlClient } from "effect/sql"
@@ -84,6 +86,63 @@ layer(homeServer, { excludeTestServices: true })("RoomGraph", (it) => {
         )
         assert.deepStrictEqual(yield* followed, [last.event_id])
       }
+    })
+  )
+
+  /** Makes refused events: the sender may not set the name of the room. */
+  const refusals = (make: (proposal: Omit<EventProposal, "room_id">, follows: ReadonlyArray<Event>) => Event) => {
+    let made = 0
+    return (...follows: ReadonlyArray<Event>): Event =>
+      make({ type: "m.room.name", state_key: "", sender: member, content: { name: `${made++}` } }, follows)
+  }
+
+  it.effect("of refused events in a row, 20 are passed on the way to the forward extremities", () =>
+    Effect.gen(function* () {
+      for (const { count, isPassed } of [
+        { count: 20, isPassed: true },
+        { count: 21, isPassed: false }
+      ]) {
+        const { followed, make, message, receiveAll } = yield* remoteMembers("11")
+        const refused = refusals(make)
+        const events = [message]
+        for (let index = 0; index < count; index++) events.push(refused(events.at(-1)!))
+        const last = make({ type: "m.room.message", sender: member, content: message.content }, events.slice(-1))
+        yield* receiveAll([...events, last])
+        assert.sameMembers([...(yield* followed)], isPassed ? [last.event_id] : [message.event_id, last.event_id])
+      }
+    })
+  )
+
+  /**
+   * Forward extremities, and an event that follows them by way of refused ones: each of the extremities by one of its own, which has 20
+   * predecessors. `shared`: all of these have 19 predecessors in common. Returns how many forward extremities are left.
+   */
+  const afterRefused = Effect.fnUntraced(function* (shared: boolean) {
+    const { followed, make, message, receiveAll } = yield* remoteMembers("11")
+    const refused = refusals(make)
+    const say = (body: string, follows: ReadonlyArray<Event>) =>
+      make({ type: "m.room.message", sender: member, content: { ...message.content, body } }, follows)
+    const extremities = Array.from({ length: 52 }, (_, index) => say(`${index}`, [message]))
+    const common = Array.from({ length: 19 }, () => refused(message))
+    const before = extremities.map((extremity) => [
+      ...(shared ? common : Array.from({ length: 19 }, () => refused(extremity))),
+      refused(extremity)
+    ])
+    const between = before.map((events) => refused(...events))
+    const behind = [between.slice(0, 18), between.slice(18, 36), between.slice(36)].map((events) => refused(...events))
+    const last = say("last", behind)
+    yield* receiveAll([message, ...extremities])
+    yield* receiveAll([...new Set(before.flat())])
+    yield* receiveAll([...between, ...behind, last])
+    const after = yield* followed
+    assert.include(after, last.event_id)
+    return after.length
+  })
+
+  it.effect("1,000 predecessors of refused events are read at once, each of them once", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* afterRefused(true), 1)
+      assert.isAbove(yield* afterRefused(false), 1)
     })
   )
 })
