@@ -1,10 +1,10 @@
 import { connect } from "node:net"
 import { setTimeout as delay } from "node:timers/promises"
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Layer } from "effect"
 import { Gateway } from "../src/Gateway.ts"
 import { capacities, RequestSlots } from "../src/RequestSlots.ts"
-import { ask, gateway, register, type TestUser } from "./TestGateway.ts"
+import { ask, askToday, gateway, register, type TestUser } from "./TestGateway.ts"
 
 /** Sends a long poll on a connection of its own. */
 const openPoll = Effect.fnUntraced(function* ({ token }: TestUser) {
@@ -43,6 +43,41 @@ layer(gateway, { excludeTestServices: true })("the long polls of a user", (it) =
       for (const poll of polls.slice(0, 30)) poll.destroy()
       yield* Effect.repeat(pollOnce, { until: ({ status }) => status === 200 })
     }).pipe(Effect.scoped)
+  )
+})
+
+const withSlots = gateway.pipe(Layer.provideMerge(RequestSlots.layer))
+
+layer(withSlots, { excludeTestServices: true })("requests of a user who has as many reads as they may", (it) => {
+  it.effect("are refused if they are the first of a client, and answered if they wait for what is new", () =>
+    Effect.gen(function* () {
+      const { enter } = yield* RequestSlots
+      const alice = yield* register("first-alice")
+      const { token } = alice
+      const sliding = (query: string, body: object = {}) =>
+        askToday("POST", `/unstable/org.matrix.simplified_msc3575/sync${query}`, { token, json: body })
+      const sync = (query: string) => askToday("GET", `/v3/sync${query}`, { token })
+      const since = (yield* sync("")).body.next_batch
+      const { pos } = (yield* sliding("")).body
+      const { reads } = capacities
+      const slots = Array.from({ length: reads.active + reads.waiting }, () => enter("reads", alice.id))
+      const first = [
+        sync(""),
+        sync("?timeout=30000"),
+        sync(`?since=${since}&full_state=true`),
+        sliding(""),
+        sliding("?timeout=30000"),
+        askToday("GET", "/v3/initialSync", { token }),
+        ask("GET", "/initialSync", { token })
+      ]
+      for (const request of first) assert.strictEqual((yield* request).status, 429)
+      for (const query of ["", "&timeout=1"]) assert.strictEqual((yield* sync(`?since=${since}${query}`)).status, 200)
+      const next = yield* sliding(`?pos=${pos}`)
+      assert.strictEqual(next.status, 200)
+      assert.strictEqual((yield* sliding("", { pos: next.body.pos, timeout: 1 })).status, 200)
+      for (const slot of slots) slot.end()
+      for (const request of first) assert.strictEqual((yield* request).status, 200)
+    })
   )
 })
 

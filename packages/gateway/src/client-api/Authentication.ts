@@ -115,7 +115,7 @@ const makeAnswerChange = Effect.gen(function* () {
 
 const slotKindOf = (annotations: Context.Context<never>, changes: boolean): SlotKind => {
   if (Context.get(annotations, Transfer)) return "transfers"
-  return changes ? "sends" : Context.get(annotations, LongPoll) ? "polls" : "reads"
+  return Context.get(annotations, LongPoll) ? "polls" : changes ? "sends" : "reads"
 }
 
 const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.effect(

@@ -2,14 +2,20 @@
  * Requests that wait for updates. The user counts as connected while one waits. A shutdown ends the wait, and so does an
  * administrator who locks or suspends the account.
  *
+ * The first request of a client does not wait, and its answer has everything: it counts among the reads of its user.
+ *
  * Source: "Syncing" and "Account locking" of the client-server specification.
  */
+import type { ServerResponse } from "node:http"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { AccountStandings, lockedError } from "@greenroom/actors/account/AccountStandings"
 import { Presences } from "@greenroom/actors/presence/Presences"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { Cause, Context, Effect, type Fiber, Layer } from "effect"
+import { HttpServerRequest } from "effect/http"
+import { RequestSlots, withSlot } from "../RequestSlots.ts"
 import { Shutdown } from "../Shutdown.ts"
 
 /** A request that may wait for updates. */
@@ -19,6 +25,8 @@ export interface LongPollRequest {
   readonly timeout: number
   /** The presence that the client sets. */
   readonly setPresence?: string | null | undefined
+  /** Whether the answer has everything, and not what is new: such a request does not wait. */
+  readonly isWhole?: boolean
 }
 
 /** A request that waits. Thousands wait: each keeps little more than this. */
@@ -42,6 +50,7 @@ const make = Effect.gen(function* () {
   const presences = yield* Presences
   const shutdown = yield* Shutdown
   const standings = yield* AccountStandings
+  const slots = yield* RequestSlots
 
   const waiting = new Set<Waiting>()
   const endAll = (isConcerned: (wait: Waiting) => boolean) => {
@@ -52,7 +61,18 @@ const make = Effect.gen(function* () {
     if (locked || suspended) endAll((wait) => wait.userId === userId)
   })
 
-  const poll: LongPolls["Service"]["poll"] = ({ session, setPresence, timeout }, run) => {
+  /** Answers a request among the reads of its user. */
+  const asRead = <A>({ session }: LongPollRequest, work: Effect.Effect<A, MatrixError>) =>
+    Effect.withFiber<A, MatrixError>((fiber) => {
+      const request = Context.getUnsafe(fiber.context, HttpServerRequest.HttpServerRequest)
+      const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+      return withSlot(slots.enter("reads", session.userId), response, work)
+    })
+
+  const poll: LongPolls["Service"]["poll"] = ({ isWhole = false, ...request }, run) =>
+    isWhole ? asRead(request, connected(request, run)) : connected(request, run)
+
+  const connected: LongPolls["Service"]["poll"] = ({ session, setPresence, timeout }, run) => {
     const isShown = setPresence !== "offline"
     const connect = isShown ? presences.connect(session, setPresence === "unavailable") : presences.withdraw(session)
     const disconnect = isShown ? presences.disconnect(session) : Effect.void

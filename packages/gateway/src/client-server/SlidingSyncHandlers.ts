@@ -36,7 +36,8 @@ export const slidingSyncHandlers = HttpApiBuilder.group(ClientServerApi, "client
             const pos = query.pos ?? body.pos ?? undefined
             const timeout = query.timeout ?? body.timeout ?? 0
             const setPresence = query.set_presence ?? (yield* readPresence(body.set_presence))
-            const answer = yield* longPolls.poll({ session, timeout, setPresence }, (timeout) =>
+            const isWhole = pos === undefined
+            const answer = yield* longPolls.poll({ session, timeout, setPresence, isWhole }, (timeout) =>
               slidingSync.sync(session, { pos, timeout, body })
             )
             return HttpServerResponse.jsonUnsafe(answer)

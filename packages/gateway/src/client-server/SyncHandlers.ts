@@ -34,8 +34,14 @@ export const syncHandlers = HttpApiBuilder.group(ClientServerApi, "clientServer.
             timeout: query.timeout ?? 0
           }
           return Effect.map(
-            longPolls.poll({ session, timeout: request.timeout, setPresence: query.set_presence }, (timeout) =>
-              sync.sync(session, { ...request, timeout })
+            longPolls.poll(
+              {
+                session,
+                timeout: request.timeout,
+                setPresence: query.set_presence,
+                isWhole: query.since === undefined || query.full_state === "true"
+              },
+              (timeout) => sync.sync(session, { ...request, timeout })
             ),
             (answer) => jsonText(encodeSyncAnswer(answer, unstable ? unstableStateAfter : undefined))
           )
