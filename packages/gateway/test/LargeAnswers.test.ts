@@ -85,6 +85,69 @@ layer(gateway, { excludeTestServices: true })("large answers", (it) => {
     })
   )
 
+  it.effect("the events around an event have as many bytes as a page, and as many before it as after it", () =>
+    Effect.gen(function* () {
+      const { alice, room } = yield* largeRoom("context-alice")
+      const path = `/v3/rooms/${inPath(room)}/messages?dir=f&limit=${count / 2}`
+      const middle = (yield* askToday("GET", path, { token: alice.token })).body.chunk.at(-1)!
+      const context = `/v3/rooms/${inPath(room)}/context/${inPath(middle.event_id)}?limit=1000`
+      const { body } = yield* askToday("GET", context, { token: alice.token })
+      for (const around of [any(body).events_before, any(body).events_after]) {
+        const bytes = Buffer.byteLength(JSON.stringify(around))
+        assert.isAbove(bytes, maxPageBytes / 2 - bodyBytes)
+        assert.isBelow(bytes, maxPageBytes / 2 + 2 * bodyBytes)
+      }
+    })
+  )
+
+  it.effect("an empty page of messages ends where it begins", () =>
+    Effect.gen(function* () {
+      const alice = yield* register("empty-alice")
+      const room = inPath(yield* createRoom(alice))
+      for (const dir of ["f", "b"]) {
+        const path = `/v3/rooms/${room}/messages?dir=${dir}`
+        const { body } = yield* askToday("GET", `${path}&limit=0`, { token: alice.token })
+        assert.deepStrictEqual(body.chunk, [])
+        const whole = yield* askToday("GET", path, { token: alice.token })
+        const next = yield* askToday("GET", `${path}&from=${body.end}`, { token: alice.token })
+        const ids = ({ body: { chunk } }: Answer) => chunk.map(({ event_id }) => event_id)
+        assert.isNotEmpty(ids(whole))
+        assert.deepStrictEqual(ids(next), ids(whole))
+      }
+    })
+  )
+
+  it.effect(
+    "a search for messages that pass a filter reads a bounded number of bytes, and the next page continues there",
+    () =>
+      Effect.gen(function* () {
+        const { alice, room } = yield* largeRoom("filter-alice")
+        for (let part = 1; part < 5; part++) {
+          for (const index of numbers) {
+            yield* ask("PUT", `/rooms/${inPath(room)}/send/m.room.message/${part}-${index}`, {
+              token: alice.token,
+              json: { msgtype: "m.text", body: bodyOf(index) }
+            })
+          }
+        }
+        for (const dir of ["f", "b"]) {
+          const filter = inPath(JSON.stringify({ types: ["m.room.create"] }))
+          const found: Array<string> = []
+          let [from, pages] = ["", 0]
+          for (; ; pages++) {
+            const path = `/v3/rooms/${inPath(room)}/messages?dir=${dir}&filter=${filter}&from=${from}`
+            const { body } = yield* askToday("GET", path, { token: alice.token })
+            found.push(...body.chunk.map(({ type }) => type))
+            if (body.end === undefined) break
+            from = body.end
+          }
+          assert.deepStrictEqual(found, ["m.room.create"])
+          assert.isAbove(pages, 0)
+          assert.isBelow(pages, 5)
+        }
+      })
+  )
+
   it.effect("chunks of the event stream end at the limit of bytes, from memory and from the database", () =>
     Effect.gen(function* () {
       const { alice, start } = yield* largeRoom("stream-alice")

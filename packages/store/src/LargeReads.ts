@@ -2,9 +2,9 @@
  * Limits the bytes of events that are in memory at once for answers. The state of a large room is an answer of many megabytes, and takes
  * several times as much memory while the answer is made.
  *
- * The first megabyte of a request is not limited, nor are the first 4,096 rows of a read. A larger read waits for its permit before the
- * rest: few requests at a time are large, one at a time is very large, and no request is larger than the maximum. Of the users and servers
- * whose requests wait, the next permit goes to the one that got one least recently, however many requests each of them makes.
+ * What a request reads is added up. Any number of requests may have `freeRead` bytes. One with more waits for a permit before the rest: the
+ * more it has, the fewer such requests there are at a time, and no request has more than the maximum. Of the users and servers whose
+ * requests wait, the next permit goes to the one that got one least recently, however many requests each of them makes.
  */
 import { TooLarge } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Semaphore } from "effect"
@@ -12,31 +12,45 @@ import type { SqlClient, Statement } from "effect/sql"
 import { FairSemaphore } from "./internal/FairSemaphore.ts"
 import { bigints } from "./PgArrays.ts"
 
-/** The bytes that a read may take without being counted. */
+/** The bytes that a request may have without a permit. */
+export const freeRead = 128 * 1024
+
+/** The bytes of a small request: more than a few may have so many at a time. */
 export const smallRead = 1024 * 1024
 
-export interface LargeReadLimits {
-  /** How many requests may read more than `smallRead` at a time. */
+/** Requests with more bytes than `above`: how many there may be at a time. */
+export interface ReadTier {
+  readonly above: number
   readonly requests: number
-  /** A request of more than this many bytes waits until it is the only one of its kind. */
-  readonly large: number
+}
+
+export interface LargeReadLimits {
+  /** In ascending order. A request has a permit of each tier up to its own. */
+  readonly tiers: ReadonlyArray<ReadTier>
   /** The most bytes of one request. */
   readonly most: number
 }
 
 const defaultLargeReadLimits: LargeReadLimits = {
-  requests: 2,
-  large: 32 * 1024 * 1024,
+  tiers: [
+    { above: freeRead, requests: 16 },
+    { above: smallRead, requests: 2 },
+    { above: 32 * 1024 * 1024, requests: 1 }
+  ],
   most: 128 * 1024 * 1024
 }
 
 /** The bytes that one request may read. */
 export interface Allowance {
-  /** Waits until the request may read so many more bytes. Dies with M_TOO_LARGE if they are too many. */
+  /** Waits until the request may have so many more bytes. Dies with M_TOO_LARGE if they are too many. */
   readonly take: (bytes: number) => Effect.Effect<void>
+  /** Waits until the request may have so many bytes altogether, but does not count them: they are counted when they are read. */
+  readonly expect: (bytes: number) => Effect.Effect<void>
+  /** The request no longer has so many of its bytes. */
+  readonly give: (bytes: number) => Effect.Effect<void>
 }
 
-const unlimited: Allowance = { take: () => Effect.void }
+const unlimited: Allowance = { take: () => Effect.void, expect: () => Effect.void, give: () => Effect.void }
 
 /** The allowance of the current request. Work outside of requests has no limit. */
 export const CurrentAllowance = Context.Reference<Allowance>("greenroom/store/CurrentAllowance", {
@@ -49,77 +63,106 @@ export interface HeldAllowance extends Allowance {
 }
 
 /** Makes allowances that share limits. `owner` is for whom is read. */
-export const makeLargeReads = ({ large, most, requests }: LargeReadLimits): ((owner: string) => HeldAllowance) => {
-  const someLarge = new FairSemaphore(requests)
-  const oneVeryLarge = new FairSemaphore(1)
-
-  /** A permit that is held from the first `take` to `release`. */
-  const hold = (semaphore: FairSemaphore, owner: string) => {
-    let isHeld = false
-    const granted = () => {
-      isHeld = true
-    }
-    return {
-      take: Effect.suspend(() => (isHeld ? Effect.void : semaphore.take(owner, granted))),
-      release: () => {
-        if (isHeld) semaphore.release()
-        isHeld = false
-      }
-    }
-  }
-
-  /** The allowance of a request, once it has read so much that it is counted. */
-  const makeHolding = (owner: string): Holding => {
-    const alone = Semaphore.makeUnsafe(1).withPermits(1)
-    const first = hold(someLarge, owner)
-    const second = hold(oneVeryLarge, owner)
-    let used = 0
-    const take = (bytes: number): Effect.Effect<void> =>
-      alone(
-        Effect.suspend(() => {
-          used += bytes
-          if (used > most) {
-            return Effect.die(
-              new TooLarge({ error: `The answer would have more than ${most >> 20} MiB: ask for less` })
-            )
-          }
-          return used > large ? Effect.andThen(first.take, second.take) : first.take
-        })
-      )
-    const release = Effect.sync(() => {
-      used = 0
-      second.release()
-      first.release()
-    })
-    return { take, release }
-  }
-
-  return (owner: string) => new RequestAllowance(owner, makeHolding)
-}
-
-interface Holding extends Allowance {
-  readonly release: Effect.Effect<void>
+export const makeLargeReads = ({ most, tiers }: LargeReadLimits): ((owner: string) => HeldAllowance) => {
+  const shared = tiers.map(({ above, requests }) => ({ above, permits: new FairSemaphore(requests) }))
+  return (owner: string) => new RequestAllowance(owner, shared, most)
 }
 
 /** The allowance of a request. Most requests read little, and never hold a permit. */
 class RequestAllowance implements HeldAllowance {
   /** The user or server who makes the request; empty as long as that is not known. */
   owner: string
-  private holding: Holding | undefined
-  private readonly makeHolding: (owner: string) => Holding
+  private readonly tiers: ReadonlyArray<{ readonly above: number; readonly permits: FairSemaphore }>
+  private readonly most: number
+  private used = 0
+  /** How many permits the request needs: of the first tiers. */
+  private needed = 0
+  /** The tiers of which the request has a permit, a bit for each. */
+  private held = 0
+  /** Reads of one request wait for its permits one after the other. */
+  private inTurn: Semaphore.Semaphore | undefined
 
-  constructor(owner: string, makeHolding: (owner: string) => Holding) {
+  constructor(owner: string, tiers: RequestAllowance["tiers"], most: number) {
     this.owner = owner
-    this.makeHolding = makeHolding
+    this.tiers = tiers
+    this.most = most
   }
 
   take(bytes: number): Effect.Effect<void> {
-    this.holding ??= this.makeHolding(this.owner)
-    return this.holding.take(bytes)
+    return Effect.suspend(() => {
+      this.used += bytes
+      if (this.used > this.most) {
+        return Effect.die(
+          new TooLarge({ error: `The answer would have more than ${this.most >> 20} MiB: ask for less` })
+        )
+      }
+      return this.expect(this.used)
+    })
+  }
+
+  expect(bytes: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.needed = Math.max(this.needed, this.tierOf(bytes))
+      return this.missing === undefined ? Effect.void : this.wait
+    })
+  }
+
+  give(bytes: number): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.used -= bytes
+      this.needed = this.tierOf(this.used)
+      this.giveBack(this.needed)
+    })
   }
 
   release(): Effect.Effect<void> {
-    return this.holding?.release ?? Effect.void
+    return Effect.sync(() => {
+      this.used = 0
+      this.needed = 0
+      this.giveBack(0)
+    })
+  }
+
+  /** Gives the permit of a small request back until its next read. */
+  pause(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      if (this.needed <= 1) this.giveBack(0)
+    })
+  }
+
+  /** How many permits a request with so many bytes needs. */
+  private tierOf(bytes: number): number {
+    return this.tiers.findLastIndex(({ above }) => bytes > above) + 1
+  }
+
+  /** The first tier of which a permit is missing. */
+  private get missing(): number | undefined {
+    for (let tier = 0; tier < this.needed; tier++) if ((this.held & (1 << tier)) === 0) return tier
+    return undefined
+  }
+
+  /** Waits for the permits that the request needs, from the first tier on: requests that wait in this order do not wait for each other. */
+  private get wait(): Effect.Effect<void> {
+    this.inTurn ??= Semaphore.makeUnsafe(1)
+    const next: Effect.Effect<void> = Effect.suspend(() => {
+      const tier = this.missing
+      if (tier === undefined) return Effect.void
+      this.giveBack(tier)
+      const granted = () => {
+        this.held |= 1 << tier
+      }
+      return Effect.flatMap(this.tiers[tier]!.permits.take(this.owner, granted), () => next)
+    })
+    return this.inTurn.withPermits(1)(next)
+  }
+
+  /** Gives the permits of the tiers from this one on back. */
+  private giveBack(from: number): void {
+    for (let tier = this.tiers.length - 1; tier >= from; tier--) {
+      if ((this.held & (1 << tier)) === 0) continue
+      this.held &= ~(1 << tier)
+      this.tiers[tier]!.permits.release()
+    }
   }
 }
 
@@ -136,10 +179,14 @@ export const ownAllowance = (context: Context.Context<never>, owner: string): vo
   if (allowance instanceof RequestAllowance) allowance.owner = owner
 }
 
-/** Answers a request within an allowance of its own, which ends with the effect. A part of a request has the owner of the whole. */
-export const withAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+/**
+ * Answers a request within an allowance of its own, which ends with the effect. A part of a request has the owner of the whole, unless
+ * another one is given.
+ */
+export const withAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>, owner?: string): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
-    const allowance = Context.get(fiber.context, LargeReads)(ownerOf(Context.get(fiber.context, CurrentAllowance)))
+    const ofWhole = ownerOf(Context.get(fiber.context, CurrentAllowance))
+    const allowance = Context.get(fiber.context, LargeReads)(owner ?? ofWhole)
     return Effect.onExit(Effect.provideService(effect, CurrentAllowance, allowance), () => allowance.release())
   })
 
@@ -151,22 +198,44 @@ export const withoutAllowance = <A, E, R>(effect: Effect.Effect<A, E, R>): Effec
       : Effect.provideService(effect, CurrentAllowance, unlimited)
   )
 
-/** Counts bytes of a read that is large, whatever their number. */
-const takeCounted = (bytes: number): Effect.Effect<void> =>
+/**
+ * Runs what takes long, as asking another server does, without the permit of a request of at most `smallRead` bytes, so that others can read
+ * meanwhile. The request waits for its permit again afterwards. One with more bytes keeps its permits: it has the memory for which they are.
+ */
+export const whileWaiting = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => {
+    const allowance = Context.get(fiber.context, CurrentAllowance)
+    if (!(allowance instanceof RequestAllowance)) return effect
+    return Effect.andThen(
+      allowance.pause(),
+      Effect.flatMap(Effect.exit(effect), (exit) => Effect.andThen(allowance.take(0), exit))
+    )
+  })
+
+/** Counts bytes that were read at once. */
+export const takeBytes = (bytes: number): Effect.Effect<void> =>
   Effect.withFiber((fiber) => Context.get(fiber.context, CurrentAllowance).take(bytes))
+
+/** Of the bytes that were counted, so many are no longer in memory. */
+export const giveBytes = (bytes: number): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => Context.get(fiber.context, CurrentAllowance).give(bytes))
+
+/** Waits for the permits of a request with more than `smallRead` bytes. */
+const expectLarge: Effect.Effect<void> = Effect.withFiber((fiber) =>
+  Context.get(fiber.context, CurrentAllowance).expect(smallRead + 1)
+)
 
 /** How many rows are read before a request has to wait for its permit. So many events seldom have less than `smallRead` bytes. */
 const firstRows = 4096
 
 /** Waits for the permit of a read that is expected to have so many rows, before the database begins to look for them. */
-export const expectRows = (rows: number): Effect.Effect<void> => (rows < firstRows ? Effect.void : takeCounted(0))
+export const expectRows = (rows: number): Effect.Effect<void> => (rows < firstRows ? Effect.void : expectLarge)
 
 /** How many events have `smallRead` bytes at most. */
 const smallEvents = smallRead / 65_536
 
 /** Waits for the permit of a request that reads so many events in several steps, each of which is small. */
-export const expectEvents = (events: number): Effect.Effect<void> =>
-  events <= smallEvents ? Effect.void : takeCounted(0)
+export const expectEvents = (events: number): Effect.Effect<void> => (events <= smallEvents ? Effect.void : expectLarge)
 
 /** All rows of a query, of which the first are read before the permit for many. `limit` ends the query. */
 export const readMany = <Row, E>(
@@ -177,13 +246,7 @@ export const readMany = <Row, E>(
     first.length < firstRows ? Effect.succeed(first) : Effect.andThen(expectRows(firstRows), query(sql``))
   )
 
-/** Counts bytes that were read at once. */
-export const takeBytes = (bytes: number): Effect.Effect<void> =>
-  bytes <= smallRead
-    ? Effect.void
-    : Effect.withFiber((fiber) => Context.get(fiber.context, CurrentAllowance).take(bytes))
-
-/** A row with an event: its body, unless `bytes`, the size of all bodies up to this row, is more than `smallRead`. */
+/** A row with an event: its body, unless `bytes`, the size of all bodies up to this row, is more than `freeRead`. */
 export interface SizedRow {
   readonly nid: bigint
   readonly body: string | null
@@ -209,13 +272,11 @@ const readCounted = Effect.fnUntraced(function* <Row extends SizedRow, E>(
 ) {
   const first = yield* query(sql`LIMIT ${firstRows}`)
   const bytes = Number(first.at(-1)?.bytes ?? 0)
-  if (first.length < firstRows) {
-    yield* takeBytes(bytes)
-    return first
-  }
-  yield* takeCounted(bytes)
+  yield* takeBytes(bytes)
+  if (first.length < firstRows) return first
+  yield* expectRows(firstRows)
   const rows = yield* query(sql``)
-  yield* takeCounted(Math.max(0, Number(rows.at(-1)?.bytes ?? 0) - bytes))
+  yield* takeBytes(Math.max(0, Number(rows.at(-1)?.bytes ?? 0) - bytes))
   return rows
 })
 
@@ -246,7 +307,7 @@ export const readWhole = <Row extends SizedRow, E>(
  * `runningBytes` gives.
  */
 export const sizedBody = (sql: SqlClient.SqlClient) =>
-  sql.literal(`CASE WHEN sized.bytes <= ${smallRead} THEN sized.body END AS body, sized.bytes`)
+  sql.literal(`CASE WHEN sized.bytes <= ${freeRead} THEN sized.body END AS body, sized.bytes`)
 
 /** The bytes of `events.body` of all rows up to this one, in the order in which they come. */
 export const runningBytes = "sum(octet_length(events.body)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes"

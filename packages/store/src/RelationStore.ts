@@ -11,6 +11,7 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { type Aggregation, makeAggregations, type Parent } from "./internal/aggregations.ts"
 import { positionOf, positionSql } from "./internal/positionSql.ts"
+import { readWhole, type SizedRow, sizedBody } from "./LargeReads.ts"
 import { type EventRow, type StreamedEvent, toStreamedEvent } from "./LogSlice.ts"
 import { texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -105,21 +106,25 @@ export class RelationStore extends Context.Service<
 
       const children = (query: ChildrenQuery) => {
         const order = sql.literal(query.direction === "f" ? "ASC" : "DESC")
-        return sql<EventRow & { readonly found: bigint }>`
-          SELECT xid::text AS xid, nid, room_nid, body, found FROM (
-            SELECT page.*, count(*) OVER () AS found, sum(octet_length(body)) OVER (
-              ORDER BY xid ${order}, nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
-            FROM (
-              SELECT xid, nid, room_nid, body FROM events
-              WHERE ${childrenOf(query.roomNid, query.parents)}
-                AND (xid, nid) > ${positionSql(sql, query.after)} AND (xid, nid) <= ${positionSql(sql, query.upTo)}
-                ${query.relType === undefined ? none : sql`AND rel_type = ${query.relType}`}
-                ${query.eventType === undefined ? none : sql`AND type = ${query.eventType}`}
-              ORDER BY events.xid ${order}, events.nid ${order} LIMIT ${query.limit}
-            ) AS page
-          ) AS sized
-          WHERE coalesce(bytes_before, 0) < ${query.maxBytes}
-          ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
+        return readWhole(
+          sql,
+          (first) => sql<EventRow & SizedRow & { readonly found: bigint }>`
+            SELECT sized.xid::text AS xid, sized.nid, sized.room_nid, sized.found, ${sizedBody(sql)} FROM (
+              SELECT page.*, count(*) OVER () AS found,
+                sum(octet_length(body)) OVER (ORDER BY xid ${order}, nid ${order} ROWS UNBOUNDED PRECEDING) AS bytes
+              FROM (
+                SELECT xid, nid, room_nid, body FROM events
+                WHERE ${childrenOf(query.roomNid, query.parents)}
+                  AND (xid, nid) > ${positionSql(sql, query.after)} AND (xid, nid) <= ${positionSql(sql, query.upTo)}
+                  ${query.relType === undefined ? none : sql`AND rel_type = ${query.relType}`}
+                  ${query.eventType === undefined ? none : sql`AND type = ${query.eventType}`}
+                ORDER BY events.xid ${order}, events.nid ${order} LIMIT ${query.limit}
+              ) AS page
+              ORDER BY page.xid ${order}, page.nid ${order} ${first}
+            ) AS sized
+            WHERE sized.bytes - octet_length(sized.body) < ${query.maxBytes}
+            ORDER BY sized.xid ${order}, sized.nid ${order}`
+        ).pipe(
           Effect.map((rows) => ({
             events: rows.map(toStreamedEvent),
             cut: rows.length > 0 && rows.length < Number(rows[0]!.found)

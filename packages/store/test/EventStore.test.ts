@@ -3,6 +3,7 @@ import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer } from "effect"
 import { EventLog } from "../src/EventLog.ts"
 import { EventStore, maxRedactionBytes, maxRedactions } from "../src/EventStore.ts"
+import { freeRead, LargeReads, withAllowance } from "../src/LargeReads.ts"
 import { beginning, type StreamPosition } from "../src/StreamToken.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import {
@@ -76,6 +77,39 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
       assert.deepStrictEqual(yield* together("b", 3), ids.slice(5).toReversed())
       assert.deepStrictEqual(yield* timelines([], "f", 10), [])
       assert.deepStrictEqual(yield* page([], "f", 10, 1), { events: [], cut: false, bytes: 0 })
+    })
+  )
+
+  it.effect("reads no more of a page than any request may have before the request has its permit", () =>
+    Effect.gen(function* () {
+      const { page } = yield* EventStore
+      const room = yield* openRoom("large page")
+      const content = { msgtype: "m.text", body: "x".repeat(60_000) }
+      const events = Array.from({ length: 20 }, () => makeEvent(room.roomId, { content }))
+      yield* store(room, events)
+      const log: Array<string> = []
+      const counting = {
+        take: (bytes: number) => Effect.sync(() => void log.push(bytes > freeRead ? "permit" : "none")),
+        expect: () => Effect.void,
+        give: () => Effect.void,
+        release: () => Effect.void
+      }
+      const read = (limit: number) =>
+        page([all(room)], "b", limit, 1024 * 1024).pipe(
+          withAllowance,
+          Effect.provideService(LargeReads, () => counting)
+        )
+      const whole = yield* read(1_000)
+      assert.deepStrictEqual(log, ["permit"])
+      assert.isTrue(whole.cut)
+      assert.isAbove(whole.bytes, 1024 * 1024)
+      assert.deepStrictEqual(
+        whole.events.map(({ event }) => event),
+        events.toReversed().slice(0, whole.events.length)
+      )
+      log.length = 0
+      assert.lengthOf((yield* read(2)).events, 2)
+      assert.deepStrictEqual(log, ["none"])
     })
   )
 

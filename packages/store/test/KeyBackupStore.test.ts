@@ -115,7 +115,7 @@ layer(KeyBackupStore.layer.pipe(Layer.provideMerge(TestDatabase.layer)))("KeyBac
       const { userId, version } = yield* userWithBackup("large")
       const large = { keys: 10, bytes: 10_000_000, bytesOfUser: 10_000_000 }
       yield* store.put(userId, version, [keyOf("a", 1_500_000), keyOf("b", 1_500_000)], large)
-      const few = makeLargeReads({ requests: 1, large: 1_000_000, most: 2_000_000 })
+      const few = makeLargeReads({ tiers: [], most: 2_000_000 })
       const read = (sessionId?: string) =>
         withAllowance(store.keys(userId, version, { sessionId })).pipe(Effect.provideService(LargeReads, few))
       assert.lengthOf(yield* read("a"), 1)

@@ -2,6 +2,9 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch } from "effect"
 import { SqlClient } from "effect/sql"
 import {
+  expectEvents,
+  freeRead,
+  giveBytes,
   LargeReads,
   makeLargeReads,
   ownAllowance,
@@ -10,6 +13,7 @@ import {
   type SizedRow,
   smallRead,
   takeBytes,
+  whileWaiting,
   withAllowance
 } from "../src/LargeReads.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
@@ -17,7 +21,31 @@ import * as TestDatabase from "../src/testing/TestDatabase.ts"
 const MiB = 1024 * 1024
 
 const limited = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.provideService(effect, LargeReads, makeLargeReads({ requests: 2, large: 8 * MiB, most: 20 * MiB }))
+  Effect.provideService(
+    effect,
+    LargeReads,
+    makeLargeReads({
+      tiers: [
+        { above: smallRead, requests: 2 },
+        { above: 8 * MiB, requests: 1 }
+      ],
+      most: 20 * MiB
+    })
+  )
+
+/** The same for small requests. */
+const fewSmall = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.provideService(
+    effect,
+    LargeReads,
+    makeLargeReads({
+      tiers: [
+        { above: freeRead, requests: 1 },
+        { above: smallRead, requests: 1 }
+      ],
+      most: 20 * MiB
+    })
+  )
 
 /** A request that reads, and then goes on until the latch is opened. */
 const request = (bytes: ReadonlyArray<number>, end: Latch.Latch, log: Array<string>, name: string, owner = "") =>
@@ -42,7 +70,7 @@ describe("LargeReads", () => {
         for (const [index, latch] of ends.entries()) {
           fibers.push(yield* request([2 * MiB, 3 * MiB], latch, log, `large ${index}`))
         }
-        yield* Fiber.join(yield* request([smallRead, 10], yield* Latch.make(true), log, "small"))
+        yield* Fiber.join(yield* request([smallRead - 10, 10], yield* Latch.make(true), log, "small"))
         assert.deepStrictEqual(log, ["large 0", "large 1", "small"])
         yield* ends[0]!.open
         yield* Fiber.join(fibers[0]!)
@@ -70,6 +98,120 @@ describe("LargeReads", () => {
         const refused = yield* Effect.exit(withAllowance(Effect.forEach([15 * MiB, 6 * MiB], takeBytes)))
         assert.isTrue(Exit.isFailure(refused) && JSON.stringify(refused.cause).includes("M_TOO_LARGE"))
         yield* withAllowance(takeBytes(15 * MiB))
+      })
+    )
+  )
+
+  it.effect("small reads of a request are added up", () =>
+    fewSmall(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const end = yield* Latch.make(false)
+        const first = yield* request([freeRead - 10, 20], end, log, "first")
+        const second = yield* request([freeRead - 10, 20], end, log, "second")
+        yield* Fiber.join(yield* request([freeRead], yield* Latch.make(true), log, "free"))
+        assert.deepStrictEqual(log, ["first", "free"])
+        yield* end.open
+        yield* Fiber.join(first)
+        yield* Fiber.join(second)
+        assert.deepStrictEqual(log, ["first", "free", "second"])
+      })
+    )
+  )
+
+  it.effect("bytes that were given back do not count", () =>
+    fewSmall(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const end = yield* Latch.make(false)
+        const first = yield* Effect.forkChild(
+          withAllowance(Effect.andThen(Effect.andThen(takeBytes(2 * MiB), giveBytes(2 * MiB - 10)), end.await)),
+          { startImmediately: true }
+        )
+        yield* Fiber.join(yield* request([2 * MiB], yield* Latch.make(true), log, "second"))
+        yield* end.open
+        yield* Fiber.join(first)
+        yield* withAllowance(
+          Effect.forEach(Array.from({ length: 100 }), () => Effect.andThen(takeBytes(MiB), giveBytes(MiB)))
+        )
+      })
+    )
+  )
+
+  it.effect(
+    "a small request that waits for another server has no permit meanwhile, and a large one keeps its permits",
+    () =>
+      fewSmall(
+        Effect.gen(function* () {
+          const log: Array<string> = []
+          const waiting = (bytes: number, answered: Latch.Latch, end: Latch.Latch) =>
+            Effect.forkChild(
+              withAllowance(
+                Effect.all(
+                  [takeBytes(bytes), whileWaiting(answered.await), Effect.sync(() => log.push("continues")), end.await],
+                  { discard: true }
+                )
+              ),
+              { startImmediately: true }
+            )
+          const [answered, end] = [yield* Latch.make(false), yield* Latch.make(false)]
+          const small = yield* waiting(smallRead, answered, end)
+          const between = yield* Latch.make(false)
+          const other = yield* request([smallRead], between, log, "other")
+          yield* Effect.yieldNow
+          assert.deepStrictEqual(log, ["other"])
+          yield* answered.open
+          yield* Effect.yieldNow
+          assert.deepStrictEqual(log, ["other"])
+          yield* between.open
+          yield* Fiber.join(other)
+          const third = yield* request([smallRead], end, log, "third")
+          yield* Effect.yieldNow
+          assert.deepStrictEqual(log, ["other", "continues"])
+          yield* end.open
+          yield* Effect.forEach([small, third], Fiber.join)
+          const large = yield* waiting(smallRead + 1, answered, end)
+          yield* Fiber.join(large)
+          const never = yield* Latch.make(false)
+          const holding = yield* waiting(smallRead + 1, never, end)
+          const last = yield* request([smallRead], end, log, "last")
+          yield* Effect.yieldNow
+          assert.notInclude(log, "last")
+          yield* never.open
+          yield* Effect.forEach([holding, last], Fiber.join)
+        })
+      )
+  )
+
+  it.effect("a request that is expected to read much waits before it reads, and what it expects is not counted", () =>
+    limited(
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        const end = yield* Latch.make(false)
+        const holders = [yield* request([2 * MiB], end, log, "a"), yield* request([2 * MiB], end, log, "b")]
+        const expecting = yield* Effect.forkChild(
+          withAllowance(
+            Effect.andThen(
+              expectEvents(1_000),
+              Effect.sync(() => void log.push("expecting"))
+            )
+          ),
+          { startImmediately: true }
+        )
+        yield* Fiber.join(
+          yield* Effect.forkChild(
+            withAllowance(
+              Effect.andThen(
+                expectEvents(16),
+                Effect.sync(() => void log.push("few"))
+              )
+            )
+          )
+        )
+        assert.deepStrictEqual(log, ["a", "b", "few"])
+        yield* end.open
+        yield* Effect.forEach([...holders, expecting], Fiber.join)
+        yield* withAllowance(Effect.andThen(expectEvents(1_000), takeBytes(20 * MiB)))
       })
     )
   )

@@ -171,6 +171,8 @@ layer(database)("relations", (it) => {
       const taken: Array<number> = []
       const counting = () => ({
         take: (bytes: number) => Effect.sync(() => void taken.push(bytes)),
+        expect: () => Effect.void,
+        give: () => Effect.void,
         release: () => Effect.void
       })
       const read = (some: ReadonlyArray<Event>) =>
@@ -180,8 +182,6 @@ layer(database)("relations", (it) => {
           new Map(some.map(({ event_id }) => [event_id, ["m.replace", "m.thread"]])),
           []
         ).pipe(withAllowance, Effect.provideService(LargeReads, counting))
-      yield* read(parents.slice(0, 10))
-      assert.deepStrictEqual(taken, [])
       const found = yield* read(parents)
       assert.lengthOf(taken, 2)
       for (const bytes of taken) assert.isAbove(bytes, 1024 * 1024)

@@ -132,9 +132,14 @@ export const CurrentAnswerBudget = Context.Reference<AnswerBudget | undefined>(
   }
 )
 
+const tiers = [
+  { above: 0, requests: 4 },
+  { above: 16 * smallRead, requests: 1 }
+]
+
 /** How much work with large answers there is at a time, on this node. */
 export const LargeAnswers = Context.Reference("greenroom/runtime/LargeAnswers", {
-  defaultValue: () => makeLargeReads({ requests: 4, large: 16 * smallRead, most: Number.POSITIVE_INFINITY })
+  defaultValue: () => makeLargeReads({ tiers, most: Number.POSITIVE_INFINITY })
 })
 
 /** The answers of work without a permit, on this node: those that arrive or wait for it, and what was read before them. */

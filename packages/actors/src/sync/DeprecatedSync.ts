@@ -9,6 +9,7 @@ import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import { InvalidParam, type MatrixError, NotFound } from "@greenroom/protocol/MatrixError"
 import { EventLog } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
+import { withAllowance } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
 import { Context, Effect, Layer } from "effect"
@@ -171,7 +172,7 @@ const make = Effect.gen(function* () {
     return yield* feeds.reading(session.userId, (feed) => {
       const wait: Effect.Effect<EventChunk, MatrixError> = Effect.suspend(() => {
         const { wakes } = feed
-        return Effect.flatMap(look, (found) =>
+        return Effect.flatMap(withAllowance(look), (found) =>
           found.chunk.length > 0
             ? Effect.succeed(found)
             : Effect.flatMap(feeds.changed(session, feed, wakes, deadline), (woken) =>

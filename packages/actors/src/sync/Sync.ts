@@ -231,8 +231,10 @@ const make = Effect.gen(function* () {
     return feeds.reading(session.userId, (feed) => {
       // A request that waits holds nothing that others need: reads from the store take their part only while they read.
       const look = (): Effect.Effect<SyncedNews | SyncAnswer, MatrixError> =>
-        Effect.flatMap(readLive(session, request, filter, start, feed), (answer) =>
-          answer === undefined ? withAllowance(read(session, request, filter, start, feed)) : Effect.succeed(answer)
+        withAllowance(
+          Effect.flatMap(readLive(session, request, filter, start, feed), (answer) =>
+            answer === undefined ? read(session, request, filter, start, feed) : Effect.succeed(answer)
+          )
         )
       const wait: Effect.Effect<SyncedNews | SyncAnswer, MatrixError> = Effect.suspend(() => {
         const { wakes } = feed

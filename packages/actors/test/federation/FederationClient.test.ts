@@ -178,7 +178,7 @@ describe("FederationClient", () => {
   const permitsFor = (requests: number) =>
     Effect.provideService(
       LargeAnswers,
-      makeLargeReads({ requests, large: 10 * smallRead, most: Number.POSITIVE_INFINITY })
+      makeLargeReads({ tiers: [{ above: 0, requests }], most: Number.POSITIVE_INFINITY })
     )
 
   const eventually = (holds: () => boolean) =>

@@ -73,7 +73,7 @@ describe("LocalRunner", () => {
     ])
     const take = ({ payload }: { readonly payload: { readonly bytes: number } }) => takeBytes(payload.bytes)
     const layer = Reader.toLayer(Reader.of({ Take: take, TakeWithin: take }))
-    const limits = { requests: 2, large: 2 * smallRead, most: 3 * smallRead }
+    const limits = { tiers: [], most: 3 * smallRead }
     return Effect.gen(function* () {
       const reader = (yield* Reader.client)("a")
       const bytes = 4 * smallRead

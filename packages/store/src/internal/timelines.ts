@@ -4,12 +4,12 @@
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import type { SqlClient } from "effect/sql"
-import { hasBody, takeBytes } from "../LargeReads.ts"
+import { hasBody, readWhole, type SizedRow, sizedBody, takeBytes } from "../LargeReads.ts"
 import { type EventRow, type StreamedEvent, toStreamedEvent } from "../LogSlice.ts"
 import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange } from "../TimelineRange.ts"
 import { positionSql } from "./positionSql.ts"
 
-/** A page of timelines. `cut`: `maxBytes` ended it, and there are more events within `limit`. `bytes`: of its events as text. */
+/** A page of timelines. `cut`: `maxBytes` ended it, and there are more events within `limit`. `bytes`: of its events as text, as they were counted. */
 export interface TimelinePage {
   readonly events: ReadonlyArray<StreamedEvent>
   readonly cut: boolean
@@ -66,23 +66,25 @@ export const makeTimelines = (sql: SqlClient.SqlClient) => {
   const page = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number, maxBytes: number) => {
     if (ranges.length === 0 || limit === 0) return Effect.succeed({ events: [], cut: false, bytes: 0 })
     const order = orders[direction]
-    return sql<EventRow & { readonly found: bigint }>`
-      SELECT xid::text AS xid, nid, room_nid, body, found FROM (
-        SELECT page.xid, page.nid, events.room_nid, events.body, count(*) OVER () AS found,
-          sum(octet_length(events.body)) OVER (
-            ORDER BY page.xid ${order}, page.nid ${order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-          ) AS bytes_before
-        FROM (
-          SELECT hit.xid, hit.nid FROM (${positions(ranges, direction, limit)}) AS hit
-          ORDER BY hit.xid ${order}, hit.nid ${order} LIMIT ${limit}
-        ) AS page JOIN events ON events.nid = page.nid
-      ) AS sized
-      WHERE coalesce(bytes_before, 0) < ${maxBytes}
-      ORDER BY sized.xid ${order}, sized.nid ${order}`.pipe(
+    return readWhole(
+      sql,
+      (first) => sql<EventRow & SizedRow & { readonly found: bigint }>`
+        SELECT sized.xid::text AS xid, sized.nid, sized.room_nid, sized.found, ${sizedBody(sql)} FROM (
+          SELECT page.xid, page.nid, events.room_nid, events.body, count(*) OVER () AS found,
+            sum(octet_length(events.body)) OVER (ORDER BY page.xid ${order}, page.nid ${order} ROWS UNBOUNDED PRECEDING) AS bytes
+          FROM (
+            SELECT hit.xid, hit.nid FROM (${positions(ranges, direction, limit)}) AS hit
+            ORDER BY hit.xid ${order}, hit.nid ${order} LIMIT ${limit}
+          ) AS page JOIN events ON events.nid = page.nid
+          ORDER BY page.xid ${order}, page.nid ${order} ${first}
+        ) AS sized
+        WHERE sized.bytes - octet_length(sized.body) < ${maxBytes}
+        ORDER BY sized.xid ${order}, sized.nid ${order}`
+    ).pipe(
       Effect.map((rows) => ({
         events: rows.map(toStreamedEvent),
         cut: rows.length > 0 && rows.length < Number(rows[0]!.found),
-        bytes: bytesOf(rows)
+        bytes: Number(rows.at(-1)?.bytes ?? 0)
       })),
       Effect.orDie
     )

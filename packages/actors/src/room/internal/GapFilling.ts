@@ -6,6 +6,7 @@
  */
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
+import { giveBytes, whileWaiting } from "@greenroom/store/LargeReads"
 import { beginning, comparePositions, type StreamPosition, theEnd } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import { ask } from "../../runtime/Ask.ts"
@@ -26,12 +27,18 @@ export const pagingBack: FillLimits = { rounds: 10, timeout: "30 seconds" }
 /** For reads that are mostly about local events. A fetch that takes longer continues, and the next read has its events. */
 export const inPassing: FillLimits = { rounds: 2, timeout: "5 seconds" }
 
-/** A page as it was read. */
-interface ReadPage<A> {
-  readonly page: A
+/** What a page covers. */
+interface SeenPage {
   readonly count: number
   /** The position at the end of the page; undefined at the end of the timeline. */
   readonly end: StreamPosition | undefined
+}
+
+/** A page as it was read. */
+interface ReadPage<A> extends SeenPage {
+  readonly page: A
+  /** The bytes of its events, as they were counted. */
+  readonly bytes: number
 }
 
 interface PageToFill<A> {
@@ -51,7 +58,7 @@ export const makeGapFilling = Effect.gen(function* () {
   /** Fetches history from other servers; true if there is more of it now. */
   const backfill = (roomId: RoomId, at?: EventId) =>
     Effect.orElseSucceed(
-      ask(room(roomId).Backfill({ limit: backfillSize, ...(at === undefined ? {} : { at }) })),
+      whileWaiting(ask(room(roomId).Backfill({ limit: backfillSize, ...(at === undefined ? {} : { at }) }))),
       () => false
     )
 
@@ -66,7 +73,7 @@ export const makeGapFilling = Effect.gen(function* () {
   })
 
   /** The part of the timeline that the page covers. Forwards, what came before all that is here is not part of it. */
-  const covered = Effect.fnUntraced(function* <A>({ direction, range }: PageToFill<A>, { end }: ReadPage<A>) {
+  const covered = Effect.fnUntraced(function* <A>({ direction, range }: PageToFill<A>, { end }: SeenPage) {
     if (direction === "b") return { ...range, after: end ?? range.after }
     const isFromStart = comparePositions(range.after, beginning) === 0
     const after = isFromStart ? ((yield* oldestOf(range.roomNid))?.position ?? range.after) : range.after
@@ -76,7 +83,18 @@ export const makeGapFilling = Effect.gen(function* () {
   /** The page, read again after each fetch that brought something. Gaps are filled from the newest on. */
   return Effect.fnUntraced(function* <A>(wanted: PageToFill<A>): Effect.fn.Return<A> {
     const { direction, isOpen, limits, range, read, roomId } = wanted
-    let current = yield* read
+    /** The page, unless other servers were asked since it was read: it is not kept in memory while this server waits for them. */
+    let kept: ReadPage<A> | undefined
+    const look = Effect.map(read, (found): SeenPage => {
+      kept = found
+      return { count: found.count, end: found.end }
+    })
+    const drop = Effect.suspend(() => {
+      const bytes = kept?.bytes ?? 0
+      kept = undefined
+      return giveBytes(bytes)
+    })
+    let current = yield* look
     const fill = Effect.gen(function* () {
       let newest = theEnd
       for (let round = 0; round < limits.rounds; round++) {
@@ -88,6 +106,7 @@ export const makeGapFilling = Effect.gen(function* () {
         })
         const isShort = direction === "b" && current.end === undefined && isOpen
         if (gap === undefined && !isShort) return
+        yield* drop
         const isFilled =
           gap === undefined ? yield* fetchHistory(roomId, range.roomNid) : yield* backfill(roomId, gap.event.event_id)
         if (!isFilled && gap === undefined) return
@@ -95,12 +114,12 @@ export const makeGapFilling = Effect.gen(function* () {
         if (!isFilled) newest = { xid: gap!.position.xid, nid: gap!.position.nid - 2 }
         if (!isFilled) continue
         const earlier = current
-        current = yield* read
+        current = yield* look
         // The fetched events may not help: the reader may not see them, or wants others.
         if (current.count === earlier.count && current.end === undefined && earlier.end === undefined) return
       }
     })
     yield* Effect.timeoutOption(fill, limits.timeout)
-    return current.page
+    return (kept ?? (yield* read)).page
   })
 })

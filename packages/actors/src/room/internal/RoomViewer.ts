@@ -11,6 +11,7 @@ import { maxPageBytes } from "@greenroom/protocol/Pagination"
 import type { StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
+import { giveBytes } from "@greenroom/store/LargeReads"
 import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
 import { type StateRef, type StateSelection, StateStore } from "@greenroom/store/StateStore"
 import type { StreamPosition } from "@greenroom/store/StreamToken"
@@ -21,8 +22,9 @@ import { makeEventSelections } from "../EventSelection.ts"
 import { makeHistoryVisibility, type Reader, visibilityOf } from "../HistoryVisibility.ts"
 import { type IgnoredUsers, makeIgnoredUsers, nobody, withoutIgnored } from "../IgnoredUsers.ts"
 
-/** The most events of a page that are read to find `limit` which pass the filter. */
+/** The most events of a page that are read to find `limit` which pass the filter, and the bytes after which no more are read. */
 const maxScanned = 5_000
+const maxScannedBytes = 8 * 1024 * 1024
 
 /** A room as a user may see it. */
 export interface View {
@@ -36,9 +38,13 @@ export interface Scan {
   readonly found: ReadonlyArray<StreamedEvent>
   /** The position at the end of the scan; undefined at the end of the room's timeline. */
   readonly end: StreamPosition | undefined
-  /** How many bytes were read. */
+  /** How many bytes were read, and how many the pages have in which something was found. */
   readonly bytes: number
+  readonly kept: number
 }
+
+/** A scan that reads nothing. */
+export const noScan = (end: StreamPosition | undefined): Scan => ({ found: [], end, bytes: 0, kept: 0 })
 
 export const makeRoomViewer = Effect.gen(function* () {
   const rooms = yield* RoomStore
@@ -133,39 +139,47 @@ export const makeRoomViewer = Effect.gen(function* () {
     return shown ?? (yield* notSeen(eventId))
   })
 
-  /** Reads on until `limit` events match, are visible and not of ignored users, or the range ends. */
+  /**
+   * Reads on until `limit` events match, are visible and not of ignored users, or the range ends. A page with `maxBytes` bytes in which one
+   * was found is the last.
+   */
   const scan = Effect.fnUntraced(function* (
     reader: Reader,
     range: { readonly after: StreamPosition; readonly upTo: StreamPosition },
     direction: "f" | "b",
     limit: number,
-    filter: RoomEventFilter | undefined
+    filter: RoomEventFilter | undefined,
+    maxBytes = maxPageBytes
   ): Effect.fn.Return<Scan> {
+    if (limit === 0) return noScan(direction === "b" ? range.upTo : range.after)
     const selection = selectionOf(filter)
     const ignored = yield* ignoredBy(reader)
     const isEverything = selection.isEverything && ignored.size === 0
     const found: Array<StreamedEvent> = []
     let { after, upTo } = range
-    let bytes = 0
-    for (let scanned = 0; scanned < maxScanned; ) {
+    let [bytes, kept] = [0, 0]
+    for (let scanned = 0; scanned < maxScanned && bytes < maxScannedBytes; ) {
       const size = Math.max(limit - found.length, isEverything ? 1 : 100)
-      const page = yield* events.page([{ roomNid: reader.roomNid, after, upTo }], direction, size, maxPageBytes)
+      const page = yield* events.page([{ roomNid: reader.roomNid, after, upTo }], direction, size, maxBytes)
       scanned += page.events.length
       bytes += page.bytes
+      const before = found.length
       const visible = withoutIgnored(ignored, yield* visibleTo(reader, page.events))
-      for (const entry of yield* selection.of(reader.roomNid, visible)) {
-        found.push(entry)
-        if (found.length === limit)
-          return { found, end: direction === "b" ? positionBefore(entry.position) : entry.position, bytes }
+      found.push(...(yield* selection.of(reader.roomNid, visible)).slice(0, limit - before))
+      if (found.length > before) kept += page.bytes
+      else yield* giveBytes(page.bytes)
+      const end = found.length === limit ? found.at(-1) : undefined
+      if (end !== undefined) {
+        return { found, end: direction === "b" ? positionBefore(end.position) : end.position, bytes, kept }
       }
       const last = page.events.at(-1)
-      if (last === undefined || (page.events.length < size && !page.cut)) return { found, end: undefined, bytes }
+      if (last === undefined || (page.events.length < size && !page.cut)) return { found, end: undefined, bytes, kept }
       if (direction === "b") upTo = positionBefore(last.position)
       else after = last.position
       // A page that is cut has the largest size of an answer.
       if (page.cut && found.length > 0) break
     }
-    return { found, end: direction === "b" ? upTo : after, bytes }
+    return { found, end: direction === "b" ? upTo : after, bytes, kept }
   })
 
   return {

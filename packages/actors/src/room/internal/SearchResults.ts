@@ -13,7 +13,7 @@ import { beginning, positionBefore, theEnd } from "@greenroom/store/StreamToken"
 import { Effect } from "effect"
 import type { Session } from "../../runtime/Session.ts"
 import { makeEventRenderer } from "../EventRenderer.ts"
-import type { RoomViewer } from "./RoomViewer.ts"
+import { noScan, type RoomViewer } from "./RoomViewer.ts"
 import type { Found } from "./SearchMatches.ts"
 
 /** The events around a result that a client requests. */
@@ -46,7 +46,7 @@ const maxContext = 25
 const maxContextBytes = 4 * 1024 * 1024
 
 const limitOf = (given: number | null | undefined) => Math.min(given ?? defaultContext, maxContext)
-const nothing = { found: [], end: undefined, bytes: 0 }
+const nothing = noScan(undefined)
 
 /** How many bytes may still be read. */
 interface Budget {

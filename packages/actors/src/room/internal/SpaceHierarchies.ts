@@ -8,6 +8,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { isRoomId, isServerName, type RoomId, type ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Forbidden, InvalidParam, NotFound } from "@greenroom/protocol/MatrixError"
+import { whileWaiting } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option } from "effect"
@@ -110,7 +111,7 @@ export const makeSpaceHierarchies = Effect.fnUntraced(function* (reads: RoomSumm
         if (inaccessible.has(roomId)) return undefined
         for (const server of serversIn(via)) {
           if (left-- <= 0 || (yield* monotonicMillis) > begun + askingTimeout) return undefined
-          const part = yield* Effect.option(remote.hierarchy(server, roomId, suggestedOnly))
+          const part = yield* Effect.option(whileWaiting(remote.hierarchy(server, roomId, suggestedOnly)))
           if (Option.isNone(part) || part.value.room.room_id !== roomId) continue
           for (const child of part.value.children) summaries.set(child.room_id, child)
           for (const child of part.value.inaccessible) inaccessible.add(child)

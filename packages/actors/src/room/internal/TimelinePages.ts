@@ -7,6 +7,7 @@ import type { ClientServerEvent } from "@greenroom/protocol/client-server/Client
 import type { RoomEventFilter } from "@greenroom/protocol/client-server/Filter"
 import type { EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import { type MatrixError, MissingParam } from "@greenroom/protocol/MatrixError"
+import { maxPageBytes } from "@greenroom/protocol/Pagination"
 import { EventLog, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
 import { StateStore } from "@greenroom/store/StateStore"
@@ -16,7 +17,7 @@ import type { Session } from "../../runtime/Session.ts"
 import type { EventRenderer } from "../EventRenderer.ts"
 import { makeEventSelections } from "../EventSelection.ts"
 import { type FillLimits, inPassing, makeGapFilling, pagingBack } from "./GapFilling.ts"
-import type { RoomViewer, Scan, View } from "./RoomViewer.ts"
+import { noScan, type RoomViewer, type Scan, type View } from "./RoomViewer.ts"
 
 const maxPage = 1_000
 const defaultPage = 10
@@ -74,17 +75,19 @@ export const makeTimelinePages = Effect.fnUntraced(function* (viewer: RoomViewer
     direction: "f" | "b",
     limit: number,
     filter: RoomEventFilter | undefined,
-    limits: FillLimits
+    limits: FillLimits,
+    maxBytes?: number
   ): Effect.Effect<Scan> =>
     filled({
       roomId,
       direction,
       range: { roomNid: reader.roomNid, after, upTo },
       isOpen: comparePositions(after, beginning) === 0,
-      read: Effect.map(scan(reader, { after, upTo }, direction, limit, filter), (page) => ({
+      read: Effect.map(scan(reader, { after, upTo }, direction, limit, filter, maxBytes), (page) => ({
         page,
         count: page.found.length,
-        end: page.end
+        end: page.end,
+        bytes: page.kept
       })),
       limits
     })
@@ -110,7 +113,8 @@ export const makeTimelinePages = Effect.fnUntraced(function* (viewer: RoomViewer
     // A page with events has a next position, an empty page is the last one: forwards events may come, and clients of both directions
     // read `end` of every page that has events.
     const last = page.found.at(-1)
-    const end = page.end ?? (last === undefined || dir === "f" ? last?.position : positionBefore(last.position))
+    const next = page.end ?? (last === undefined || dir === "f" ? last?.position : positionBefore(last.position))
+    const end = limit === 0 ? start : next
     return {
       start: yield* log.tokenOf(start),
       ...(end === undefined ? {} : { end: yield* log.tokenOf(end) }),
@@ -138,13 +142,13 @@ export const makeTimelinePages = Effect.fnUntraced(function* (viewer: RoomViewer
     const limit = Math.min(request.limit ?? defaultPage, maxPage)
     const lazyMembers = filter?.lazy_load_members ?? false
     const scanAround = (range: Omit<TimelineRange, "roomNid">, direction: "f" | "b", size: number) =>
-      filledScan(seen, roomId, range, direction, size, filter, inPassing)
+      filledScan(seen, roomId, range, direction, size, filter, inPassing, maxPageBytes / 2)
     const [older, newer] = yield* Effect.all([
       limit === 0
-        ? Effect.succeed<Scan>({ found: [], end: positionBefore(centre.position), bytes: 0 })
+        ? Effect.succeed(noScan(positionBefore(centre.position)))
         : scanAround({ after: beginning, upTo: positionBefore(centre.position) }, "b", Math.ceil(limit / 2)),
       limit < 2
-        ? Effect.succeed<Scan>({ found: [], end: centre.position, bytes: 0 })
+        ? Effect.succeed(noScan(centre.position))
         : scanAround({ after: centre.position, upTo: theEnd }, "f", Math.floor(limit / 2))
     ])
     const last = newer.found.at(-1) ?? centre

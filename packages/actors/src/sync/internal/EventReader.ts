@@ -9,6 +9,7 @@ import * as MessagePack from "@greenroom/protocol/MessagePack"
 import { maxLimit, maxPageBytes, maxTimeout } from "@greenroom/protocol/Pagination"
 import { EventLog, type StreamedMembership } from "@greenroom/store/EventLog"
 import { EventStore, type TimelineRange } from "@greenroom/store/EventStore"
+import { withAllowance } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import {
@@ -232,7 +233,7 @@ export const makeEventReader = Effect.gen(function* () {
   ): Effect.Effect<Found | undefined, UnknownToken> =>
     Effect.suspend(() => {
       const { wakes } = feed
-      return Effect.flatMap(collect(feed, token, limit), (found) => {
+      return Effect.flatMap(withAllowance(collect(feed, token, limit), session.userId), (found) => {
         if (found.items.length > 0 || limit === 0) return Effect.succeed(found)
         return Effect.flatMap(feeds.changed(session, feed, wakes, time), (changed) =>
           changed ? awaitFound(session, feed, found.next, limit, time) : Effect.undefined

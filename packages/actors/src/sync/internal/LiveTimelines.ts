@@ -7,6 +7,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { UserId } from "@greenroom/protocol/Identifiers"
 import { setNewest } from "@greenroom/store/BoundedMap"
 import { EventLog } from "@greenroom/store/EventLog"
+import { withoutAllowance } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { formatToken, positionBefore, type StreamPosition } from "@greenroom/store/StreamToken"
@@ -65,7 +66,7 @@ export const makeLiveTimelines = Effect.fnUntraced(function* (sentMembers: SentM
       const known = members.get(key)
       if (known !== undefined) return known
       const read = states.read([{ roomNid, ref }], { keys: [["m.room.member", sender]] })
-      const found = Effect.runSync(Effect.cached(Effect.map(read, ([entry]) => entry?.event)))
+      const found = Effect.runSync(Effect.cached(withoutAllowance(Effect.map(read, ([entry]) => entry?.event))))
       setNewest(members, key, found, maxMembers)
       return Effect.onError(found, () => Effect.sync(() => members.delete(key)))
     })
@@ -127,7 +128,7 @@ export const makeLiveTimelines = Effect.fnUntraced(function* (sentMembers: SentM
       part.rendered = { timeline: shared(timeline), state: shared(state), members }
       return part.rendered
     })
-    const part: SharedPart = { at: now, parts: Effect.runSync(Effect.cached(rendered)) }
+    const part: SharedPart = { at: now, parts: Effect.runSync(Effect.cached(withoutAllowance(rendered))) }
     setNewest(recentParts, key, part, maxShared)
     return yield* Effect.onError(part.parts, () => Effect.sync(() => recentParts.delete(key)))
   })

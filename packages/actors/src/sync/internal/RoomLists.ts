@@ -6,6 +6,7 @@
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { accountDataChanges } from "@greenroom/store/AccountDataChange"
 import { EventLog, type LogSlice, type StreamedEvent, type StreamedMembership } from "@greenroom/store/EventLog"
+import { withoutAllowance } from "@greenroom/store/LargeReads"
 import { rowsOf } from "@greenroom/store/LogKind"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { SlidingRoomStore } from "@greenroom/store/SlidingRoomStore"
@@ -145,7 +146,9 @@ export const makeRoomLists = Effect.gen(function* () {
       const slices: Array<LogSlice> = []
       const list = Effect.runSync(
         Effect.cached(
-          Effect.onExit(Effect.uninterruptible(load(userId, slices)), () => Effect.sync(() => loading.delete(userId)))
+          Effect.onExit(Effect.uninterruptible(withoutAllowance(load(userId, slices))), () =>
+            Effect.sync(() => loading.delete(userId))
+          )
         )
       )
       loading.set(userId, { slices, list })

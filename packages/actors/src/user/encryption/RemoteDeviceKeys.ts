@@ -11,6 +11,7 @@ import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
 import { type KeyClaim, mergeSignatures } from "@greenroom/store/DeviceKeyStore"
+import { whileWaiting } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type KnownDevices, RemoteDeviceListStore, type RemoteDevices } from "@greenroom/store/RemoteDeviceListStore"
 import { Context, Effect, Layer, Option } from "effect"
@@ -143,10 +144,12 @@ const make = Effect.gen(function* () {
   const keysOf = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, wanted: Wanted, deadline: number) {
     const known = yield* store.read(userIds)
     const outdated = known.filter(({ isCurrent }) => !isCurrent)
-    const asked = yield* Effect.forEach(
-      Map.groupBy(outdated, ({ userId }) => serverNameOf(userId)),
-      ([server, ofServer]) => askServer(server, ofServer, wanted, deadline),
-      { concurrency: concurrentServers }
+    const asked = yield* whileWaiting(
+      Effect.forEach(
+        Map.groupBy(outdated, ({ userId }) => serverNameOf(userId)),
+        ([server, ofServer]) => askServer(server, ofServer, wanted, deadline),
+        { concurrency: concurrentServers }
+      )
     )
     const fetched = yield* store.read(outdated.filter(({ isShared }) => isShared).map(({ userId }) => userId))
     const keys = new Map<UserId, RemoteDevices>(asked.flatMap(({ strangers }) => strangers))
