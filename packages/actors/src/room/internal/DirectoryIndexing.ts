@@ -3,9 +3,13 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { Effect, Latch } from "effect"
+import { makeSpareTime } from "../../runtime/SpareTime.ts"
 
 /** How long a search waits for the directory to contain the newest changes. */
 const indexTimeout = "2 seconds"
+
+/** The parts of the time that the work in the background takes. */
+const shares = { atRest: 0.2, busy: 0.02 }
 
 const types: ReadonlySet<string> = new Set(["m.room.member", "m.room.join_rules", "m.room.history_visibility"])
 
@@ -19,14 +23,20 @@ export const makeDirectoryIndexing = Effect.gen(function* () {
       if (events.some(({ event }) => types.has(event.type))) changed.openUnsafe()
     })
   )
-  const indexAll = Effect.repeat(directory.indexNext, { until: (isDone) => isDone })
+  const inSpareTime = yield* makeSpareTime
+  const isDone = (done: boolean) => done
+  const indexAll = Effect.repeat(directory.indexNext, { until: isDone })
+  const indexSlowly = Effect.repeat(
+    inSpareTime(directory.indexNext, () => shares),
+    { until: isDone }
+  )
   yield* keepRunning(
     "Keeping the user directory up to date",
     Effect.gen(function* () {
       yield* changed.await
       yield* Effect.sleep("1 second")
       changed.closeUnsafe()
-      yield* indexAll
+      yield* indexSlowly
     })
   )
   return Effect.asVoid(Effect.timeoutOption(indexAll, indexTimeout))

@@ -1,23 +1,21 @@
 /**
  * Keeps the full-text index of messages up to date. It follows the log; a search brings it up to date at once. Indexing leaves most
- * of the time of the processors to what clients wait for, above all while many events come.
+ * of the time of the processors to what clients wait for.
  */
 import { EventLog } from "@greenroom/store/EventLog"
 import { SearchStore } from "@greenroom/store/SearchStore"
 import { keepRunning } from "@greenroom/store/Supervision"
-import { Duration, Effect, Latch, Semaphore } from "effect"
+import { Effect, Latch, Semaphore } from "effect"
+import { makeSpareTime } from "../../runtime/SpareTime.ts"
 
 /**
- * The part of the time that indexing takes while events come, by how many are missing. What is indexed in a few seconds is left to a
- * pause, or to a search: PostgreSQL indexes 20,000 in about a second.
+ * The part of the time that indexing takes while the node is busy, by how many events are missing. What is indexed in a few seconds is
+ * left to a pause, or to a search: PostgreSQL indexes 20,000 in about a second.
  */
-const indexingShare = (missing: number): number => (missing < 200_000 ? 0.01 : missing < 1_000_000 ? 0.1 : 1)
+const busyShare = (missing: number): number => (missing < 200_000 ? 0.01 : missing < 1_000_000 ? 0.1 : 1)
 
-/** The part of the time that indexing takes while no events come: clients read then what was sent before. */
+/** The part at rest: clients read then what was sent before. */
 const shareAtRest = 0.2
-
-/** How long indexing waits at most before it looks whether events still come. */
-const longestBreak = Duration.seconds(1)
 
 export const makeSearchIndexing = Effect.gen(function* () {
   const store = yield* SearchStore
@@ -35,6 +33,7 @@ export const makeSearchIndexing = Effect.gen(function* () {
   )
   // Whoever waits for the lock finds the work of the others done.
   const lock = yield* Semaphore.make(1)
+  const inSpareTime = yield* makeSpareTime
   const indexAll = lock.withPermit(
     Effect.suspend(() => {
       const before = seen
@@ -47,15 +46,14 @@ export const makeSearchIndexing = Effect.gen(function* () {
   const follow = Effect.gen(function* () {
     yield* grown.await
     const before = seen
-    const [took, isDone] = yield* lock.withPermit(Effect.timed(store.indexNext))
-    if (isDone) {
-      indexed = Math.max(indexed, before)
-      if (seen === before) grown.closeUnsafe()
-      yield* Effect.sleep("1 second")
-    } else {
-      const share = Math.max(indexingShare(seen - indexed), seen > before ? 0 : shareAtRest)
-      yield* Effect.sleep(Duration.min(longestBreak, Duration.times(took, 1 / share - 1)))
-    }
+    const isDone = yield* inSpareTime(lock.withPermit(store.indexNext), () => {
+      const busy = busyShare(seen - indexed)
+      return { busy, atRest: Math.max(busy, shareAtRest) }
+    })
+    if (!isDone) return
+    indexed = Math.max(indexed, before)
+    if (seen === before) grown.closeUnsafe()
+    yield* Effect.sleep("1 second")
   })
   yield* keepRunning("Indexing what is said in rooms", follow)
 
