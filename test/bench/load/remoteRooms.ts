@@ -47,7 +47,6 @@ serveLoad(async (input: RemoteRoomsInput): Promise<RemoteRooms> => {
   const [guest, reader] = await register(there, "visitor", 2)
   const { token } = owner!
   const connection = await HttpConnection.open(here)
-  const remote = await HttpConnection.open(there)
   const [empty, big, long] = [
     await createRoom(connection, token),
     await createRoom(connection, token),
@@ -68,6 +67,8 @@ serveLoad(async (input: RemoteRoomsInput): Promise<RemoteRooms> => {
     return jsonOf(connection.request("PUT", `${prefix}/rooms/${long}/send/m.room.message/${index}`, token, body))
   })
 
+  // Not before: the gateway closes idle connections.
+  const remote = await HttpConnection.open(there)
   const joinNew = await timed(() => join(remote, guest!.token, empty))
   const joinBig = await timed(() => join(remote, guest!.token, big))
   await join(remote, reader!.token, long)
