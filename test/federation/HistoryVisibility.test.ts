@@ -166,6 +166,28 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Histo
       })
   )
 
+  it.effect("a member reads pages of history that was hidden from them up to where it became visible", () =>
+    Effect.gen(function* () {
+      const { blue, red } = yield* sceneOf("11")
+      const [alice, bob] = [yield* red.register("chronicler"), yield* blue.register("latecomer")]
+      const room = yield* createRoom(alice, "11")
+      const show = (history_visibility: string) =>
+        expectOk(setState(alice, room, visibilityType, { history_visibility }))
+      const post = (body: string) => say(alice, room, body)
+      const shown = Arr.makeBy(130, (index) => `shown ${index}`)
+      yield* show("joined")
+      yield* Effect.forEach(Arr.range(1, 130), (index) => post(`hidden ${index}`), { concurrency: 4 })
+      yield* show("shared")
+      yield* Effect.forEach(shown, post)
+      yield* expectOk(joinThrough(bob, room, red))
+      const read = (yield* readBack(bob, room)).filter(({ type }) => type === "m.room.message")
+      assert.deepStrictEqual(
+        read.toReversed().map(({ content }) => content.body),
+        shown
+      )
+    })
+  )
+
   it.effect("a server with hundreds of members receives the messages that one of them could see", () =>
     Effect.gen(function* () {
       const { alice, evil, mallory, red, room, room_id } = yield* sceneOf("11")

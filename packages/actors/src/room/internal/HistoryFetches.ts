@@ -103,7 +103,7 @@ export const makeHistoryFetches = Effect.fnUntraced(function* (
       if (isLate) positions.set(event.event_id, end.position.xid)
       events.push(event)
     }
-    const states = yield* historyStates.find(room, server, events)
+    const states = yield* historyStates.find(room, server, ends, events)
     const authEvents = yield* gaps.authEventsOf(room, server, [...events, ...states.fetched])
     return { ends, events, positions, states, authEvents: [...authEvents, ...states.fetched] }
   })

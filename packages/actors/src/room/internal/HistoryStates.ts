@@ -4,7 +4,8 @@
  *
  * The states of events that follow what was placed here, as after a leave, follow from ours. Before the first of the others the server
  * that gave the events is asked for the state, and again where the predecessors of an event are elsewhere, or differ in what decides. No
- * other server is asked: one that has the events could show them to anybody, and gains nothing by a state that it makes up.
+ * other server is asked: one that has the events could show them to anybody, and gains nothing by a state that it makes up. A stretch that
+ * leads without a change to the one before, of the same server, needs no question.
  *
  * Source: "Room history visibility" of the client-server specification; "Retrieving events" of the server-server one.
  */
@@ -12,7 +13,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import { type EventId, type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
-import { EventStatus } from "@greenroom/store/EventLog"
+import { EventStatus, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option, Result } from "effect"
@@ -48,11 +49,20 @@ export interface FoundStates {
   readonly fetched: ReadonlyArray<Event>
 }
 
+/** The first event of a stretch, the server that gave it, and what is kept of the state before it. */
+interface Beginning {
+  readonly first: EventId
+  readonly server: ServerName
+  readonly part: Part
+}
+
 export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter, { graph }: RoomIntake) {
   const { nextChain, roomId, serverName, withNids } = writer
   const remote = yield* RemoteRooms
   const events = yield* EventStore
   const states = yield* StateStore
+  /** The beginning of the last stretch: who reads on comes to what is before it. */
+  let beginning: Beginning | undefined
 
   const keyOf = ({ state_key, type }: Event): string | undefined => {
     if (state_key === undefined) return undefined
@@ -128,13 +138,32 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
     return parts
   })
 
+  /** What is kept of the state before all events of a stretch, if it is the same as at the known beginning after it. */
+  const unchangedPart = (server: ServerName, ends: ReadonlyArray<StreamedEvent>, stretch: ReadonlyArray<Event>) => {
+    const end = ends.find(({ event }) => event.event_id === beginning?.first)
+    if (beginning?.server !== server || end === undefined || firstOf(stretch) === undefined) return undefined
+    const inside = new Set(stretch.map(({ event_id }) => event_id))
+    const isUnchanged = stretch.every((event) => keyOf(event) === undefined)
+    return isUnchanged && end.event.prev_events.every((id) => inside.has(id)) ? beginning.part : undefined
+  }
+
   /**
-   * The states before the events, none of which is before one that it follows. A server that refuses to give a state leaves it out. Fails
-   * if the server neither names nor gives a state, or names a visibility that cannot be fetched: the history is then taken from another
-   * server, or later.
+   * The states before the events, none of which is before one that it follows; the ends are what they lead to. A server that refuses to
+   * give a state leaves it out. Fails if the server neither names nor gives a state, or names a visibility that cannot be fetched: the
+   * history is then taken from another server, or later.
    */
-  const find = Effect.fnUntraced(function* (room: RoomState, server: ServerName, stretch: ReadonlyArray<Event>) {
+  const find = Effect.fnUntraced(function* (
+    room: RoomState,
+    server: ServerName,
+    ends: ReadonlyArray<StreamedEvent>,
+    stretch: ReadonlyArray<Event>
+  ) {
     const before = new Map<EventId, Part>()
+    const unchanged = unchangedPart(server, ends, stretch)
+    if (unchanged !== undefined) {
+      for (const { event_id } of stretch) before.set(event_id, unchanged)
+      return yield* toFound(room, server, stretch, before, [unchanged])
+    }
     const after = new Map<EventId, Part | undefined>(yield* partsAfterOurs(room, stretch))
     const given: Array<Part> = []
     let questions = 0
@@ -163,6 +192,22 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
       }
     })
     yield* Effect.timeout(withAnswerBudget(maxBytes, roomId, follow), questionsTimeout)
+    return yield* toFound(room, server, stretch, before, given)
+  })
+
+  /** Remembers how the stretch begins. */
+  const toFound = Effect.fnUntraced(function* (
+    room: RoomState,
+    server: ServerName,
+    stretch: ReadonlyArray<Event>,
+    before: ReadonlyMap<EventId, Part>,
+    given: ReadonlyArray<Part>
+  ) {
+    if (stretch.length > 0) {
+      const first = firstOf(stretch)?.event_id
+      const part = first === undefined ? undefined : before.get(first)
+      beginning = first === undefined || part === undefined ? undefined : { first, server, part }
+    }
     const named = new Map(given.flatMap((part) => [...part.values()].map((event) => [event.event_id, event] as const)))
     for (const { event_id } of stretch) named.delete(event_id)
     const known = yield* graph.known(room, named.keys())
@@ -220,6 +265,15 @@ export const visibilityBefore = ({ before }: FoundStates, { event_id }: Event): 
 
 export const isAccepted = (known: KnownEvent | undefined): known is KnownEvent =>
   known !== undefined && known.status !== EventStatus.rejected
+
+/** The one event from which all others of a stretch come; undefined if there are several, or it begins the room. */
+const firstOf = (stretch: ReadonlyArray<Event>): Event | undefined => {
+  const inside = new Set(stretch.map(({ event_id }) => event_id))
+  const first = stretch.filter(
+    ({ prev_events }) => prev_events.length === 0 || !prev_events.every((id) => inside.has(id))
+  )
+  return first.length === 1 && first[0]!.prev_events.length > 0 ? first[0] : undefined
+}
 
 const sameEvents = (a: Part, b: Part): boolean =>
   a === b || (a.size === b.size && [...a].every(([key, event]) => b.get(key)?.event_id === event.event_id))
