@@ -25,11 +25,10 @@ interface Device {
   readonly deviceId: string
 }
 
-/** Messages to devices of the service, and how they are deleted once the service has them. */
+/** Messages to devices of the service's users, and these devices. */
 export interface DeviceMessages {
   readonly events: ReadonlyArray<object>
   readonly devices: ReadonlyArray<Device>
-  readonly delivered: Effect.Effect<void>
 }
 
 type ByUserAndDevice<A> = Record<string, Record<string, A>>
@@ -57,7 +56,10 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
     }
   })
 
-  /** The messages of a part of the log, each device's in its order. */
+  /**
+   * The messages of a part of the log, each device's in its order. They stay for the device, which may fetch them by `/sync`: nothing shows
+   * whether a service reads the messages of a device in transactions, or the device is a client's, also of a user who is in the namespace.
+   */
   const messagesIn = Effect.fnUntraced(function* (slice: LogSlice, after: StreamPosition) {
     const { upTo } = slice
     const addressed = rowsOf(slice.rows, toDeviceMessages).flatMap(({ row }) =>
@@ -65,13 +67,7 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
     )
     const devices = [...new Map(addressed.map((entry) => [`${entry.userId} ${entry.deviceId}`, entry])).values()]
     const events = yield* Effect.forEach(devices, (device) => messagesTo(device, after, upTo))
-    return {
-      events: events.flat(),
-      devices,
-      delivered: Effect.forEach(devices, (device) => toDevice.acknowledge(device.userId, device.deviceId, upTo), {
-        discard: true
-      })
-    } satisfies DeviceMessages
+    return { events: events.flat(), devices } satisfies DeviceMessages
   })
 
   /** Whether the service has a user that shares a room with this one, or is theirs. */

@@ -36,7 +36,7 @@ const maxRows = 100
 /** After how many rows without anything for the service its position is stored. */
 const maxSkipped = 10_000
 
-const noMessages: DeviceMessages = { events: [], devices: [], delivered: Effect.void }
+const noMessages: DeviceMessages = { events: [], devices: [] }
 
 /** The wait after the first failure and the longest one, in ms. It doubles with each failure. */
 const firstWait = 1_000
@@ -117,7 +117,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     }
     const toDevice = messages.events.length === 0 ? {} : { to_device: messages.events }
     const body = { events, ...(service.receivesEphemeral ? { ephemeral, ...toDevice, ...unstable } : {}), ...news }
-    return { body: JSON.stringify(body), delivered: messages.delivered }
+    return JSON.stringify(body)
   })
 
   // Sending
@@ -178,15 +178,14 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
       let isBehind = true
       while (isBehind) {
         const slice = yield* log.readAfter(position, maxRows)
-        const found = yield* bodyOf(slice, position)
+        const body = yield* bodyOf(slice, position)
         position = laterPosition(position, slice.upTo)
         last = slice.last ?? last
         isBehind = !slice.complete || comparePositions(position, log.position()) < 0
-        if (found !== undefined) {
+        if (body !== undefined) {
           skipped = 0
-          const transaction = yield* store.prepare(service.id, fence, yield* log.tokenOf(last), found.body)
+          const transaction = yield* store.prepare(service.id, fence, yield* log.tokenOf(last), body)
           yield* sendUntilTaken(transaction, fence)
-          yield* found.delivered
         } else {
           skipped += slice.events.length
           if (skipped < maxSkipped) continue

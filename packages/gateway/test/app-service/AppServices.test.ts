@@ -586,16 +586,46 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       do transaction = (yield* nextTransaction) as unknown as Record<string, unknown>
       while (!changes().includes(user))
 
-      // What the service has taken waits no longer.
-      const sql = yield* SqlClient.SqlClient
-      const waiting = sql`SELECT FROM to_device_messages WHERE user_id = ${user}`
-      yield* Effect.repeat(waiting, { until: (rows) => rows.length === 0 })
-
       const ended = yield* asService("DELETE", `/v3/devices/PUPPET?${asUser}`, {})
       assert.strictEqual(ended.status, 200, ended.text)
       assert.strictEqual((yield* asService("GET", `/v3/devices/PUPPET?${asUser}`)).status, 404)
       const after = yield* unknown
       assert.deepStrictEqual([after.status, after.body.errcode], [400, "M_UNKNOWN_DEVICE"])
+    })
+  )
+
+  it.effect("messages to a device come once in transactions, and stay for the /sync of the device", () =>
+    Effect.gen(function* () {
+      const { nextTransaction } = yield* BridgeServer
+      const user = yield* puppet("_irc_syncs")
+      const { body: login } = yield* asService("POST", "/v3/login", {
+        type: "m.login.application_service",
+        identifier: { type: "m.id.user", user },
+        device_id: "SYNCS"
+      })
+      const alice = yield* registerUser("as-writes-to-client")
+      const sent = (txnId: string) => ({ type: "m.test", sender: alice.id, content: { txnId } })
+      /** Sends a message to the device. Returns the messages of the transaction that has it. */
+      const transactionWith = Effect.fnUntraced(function* (txnId: string) {
+        const messages = { [user]: { SYNCS: sent(txnId).content } }
+        yield* as(alice)("PUT", `/v3/sendToDevice/m.test/${txnId}`, { messages })
+        while (true) {
+          const { to_device } = JSON.parse((yield* nextTransaction).text)
+          if (to_device !== undefined) return to_device
+        }
+      })
+      for (const txnId of ["first", "second"]) {
+        const [message, ...others] = yield* transactionWith(txnId)
+        assert.deepStrictEqual(message, { ...sent(txnId), to_user_id: user, to_device_id: "SYNCS" })
+        assert.lengthOf(others, 0)
+      }
+      const sync = Effect.fnUntraced(function* (since = "") {
+        const { body } = yield* as({ id: user, token: login.access_token })("GET", `/v3/sync?timeout=0${since}`)
+        return body as never as { next_batch: string; to_device: { events: ReadonlyArray<object> } }
+      })
+      const { next_batch, to_device } = yield* sync()
+      assert.deepStrictEqual(to_device.events, ["first", "second"].map(sent))
+      assert.deepStrictEqual((yield* sync(`&since=${next_batch}`)).to_device.events, [])
     })
   )
 
