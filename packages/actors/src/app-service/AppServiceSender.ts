@@ -13,12 +13,13 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { type AppServiceProgress, AppServiceStore, type AppServiceTransaction } from "@greenroom/store/AppServiceStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { rowsOf } from "@greenroom/store/LogKind"
-import type { LogSlice } from "@greenroom/store/LogSlice"
+import type { LogSlice, StreamedEvent } from "@greenroom/store/LogSlice"
 import { receiptChanges } from "@greenroom/store/ReceiptChange"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import { comparePositions, laterPosition, parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
+import { makeStrippedStates } from "@greenroom/store/StrippedStates"
 import { runForever } from "@greenroom/store/Supervision"
 import { signalsWork } from "@greenroom/store/WorkSignals"
 import { Clock, Effect, Latch, Layer, Option, Random, Result } from "effect"
@@ -53,6 +54,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
   const rooms = yield* RoomStore
   const receipts = yield* ReceiptStore
   const shortLived = yield* ShortLivedStore
+  const strippedAt = yield* makeStrippedStates
   const interest = yield* makeAppServiceInterest(service)
   const devices = yield* makeAppServiceDevices(service, interest)
 
@@ -96,13 +98,23 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     return events
   })
 
+  /** An event as the service gets it: an invitation or a knock of one of its users with the stripped state of the room. */
+  const rendered = Effect.fnUntraced(function* ({ event, position, roomNid }: StreamedEvent, now: number) {
+    const isOutside =
+      event.type === "m.room.member" &&
+      ["invite", "knock"].includes(event.content.membership as string) &&
+      service.hasUser(event.state_key!)
+    const strippedState = isOutside ? yield* strippedAt({ roomNid, at: position, event }) : undefined
+    return toClientServerEvent(event, { now, strippedState })
+  })
+
   /** The content of a part of the log for the service; undefined if it has none. */
   const bodyOf = Effect.fnUntraced(function* (slice: LogSlice, after: StreamPosition) {
     const now = yield* Clock.currentTimeMillis
     const events: Array<object> = []
     if (signalsWork(slice, "aliases")) interest.aliasesChanged()
     for (const streamed of slice.events) {
-      if (yield* interest.wantsEvent(streamed)) events.push(toClientServerEvent(streamed.event, { now }))
+      if (yield* interest.wantsEvent(streamed)) events.push(yield* rendered(streamed, now))
     }
     interest.reached(slice.upTo)
     const ephemeral = service.receivesEphemeral

@@ -11,18 +11,8 @@ import { withoutExactNumbers } from "@greenroom/protocol/ExactJson"
 import { isUserId, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
 import type { RoomVersion, StateLookup } from "@greenroom/room/RoomVersion"
+import { strippedTypes } from "@greenroom/store/StrippedStates"
 import { Effect, Result } from "effect"
-
-/** The types of the events, all with an empty state key. */
-export const strippedTypes = [
-  "m.room.create",
-  "m.room.name",
-  "m.room.avatar",
-  "m.room.topic",
-  "m.room.join_rules",
-  "m.room.canonical_alias",
-  "m.room.encryption"
-] as const
 
 /** The stripped state of a room as events, with the membership of the sender of an invitation. */
 export const strippedState = (state: StateLookup, sender?: UserId): ReadonlyArray<Event> => [

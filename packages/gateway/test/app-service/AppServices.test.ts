@@ -218,6 +218,20 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       })
   )
 
+  it.effect("an invitation of a user of the service comes with the stripped state of the room", () =>
+    Effect.gen(function* () {
+      const alice = yield* registerUser("as-host")
+      const user = yield* puppet("_irc_guest")
+      yield* as(alice)("POST", "/v3/createRoom", { name: "Tea", invite: [user] })
+      const { unsigned } = yield* nextEvent(
+        ({ content, state_key }) => state_key === user && content.membership === "invite"
+      )
+      const shown = new Map(unsigned?.invite_room_state?.map(({ content, type }) => [type, content]))
+      assert.deepStrictEqual(shown.get("m.room.name"), { name: "Tea" })
+      assert.includeMembers([...shown.keys()], ["m.room.create", "m.room.join_rules", "m.room.member"])
+    })
+  )
+
   it.effect("a message of a service has the timestamp of its request, and a repeated request sends no other", () =>
     Effect.gen(function* () {
       const user = yield* puppet("_irc_clock")

@@ -19,6 +19,9 @@ export interface SentEvent {
   readonly sender: string
   readonly state_key?: string
   readonly content: { readonly [key: string]: unknown }
+  readonly unsigned?: {
+    readonly invite_room_state?: ReadonlyArray<{ readonly type: string; readonly content: object }>
+  }
 }
 
 export interface Transaction {

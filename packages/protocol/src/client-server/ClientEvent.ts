@@ -38,8 +38,10 @@ export interface UnsignedData {
   /** The membership of the receiving user at the event. */
   readonly membership?: string
   readonly "m.relations"?: JsonObject
-  /** Stripped state of an invitation or a knock, in the event itself. */
+  /** The stripped state of an invitation, for application services. */
   readonly invite_room_state?: ReadonlyArray<StrippedEvent>
+  /** The same of a knock. */
+  readonly knock_room_state?: ReadonlyArray<StrippedEvent>
 }
 
 /** A state event of a room that the receiver is not in. */
@@ -64,6 +66,8 @@ export interface Annotations {
   readonly delayId?: string | undefined
   readonly membership?: string | undefined
   readonly relations?: JsonObject | undefined
+  /** For an invitation or a knock. */
+  readonly strippedState?: ReadonlyArray<StrippedEvent> | undefined
 }
 
 /** The event that a redaction strips, wherever the room version has it. */
@@ -87,6 +91,7 @@ const unsignedOf = (event: Event, notes: Annotations): UnsignedData | undefined 
   if (notes.delayId !== undefined) out.delay_id = notes.delayId
   if (notes.membership !== undefined) out.membership = notes.membership
   if (notes.relations !== undefined) out["m.relations"] = notes.relations
+  if (notes.strippedState !== undefined) out[`${event.content.membership}_room_state`] = notes.strippedState
   return Object.keys(out).length === 0 ? undefined : (out as UnsignedData)
 }
 

@@ -5,13 +5,12 @@
  */
 import { type StrippedEvent, toStrippedEvent } from "@greenroom/protocol/client-server/ClientEvent"
 import type { UserId } from "@greenroom/protocol/Identifiers"
-import { StateStore } from "@greenroom/store/StateStore"
 import { positionBefore } from "@greenroom/store/StreamToken"
+import { makeStrippedStates } from "@greenroom/store/StrippedStates"
 import { type MembershipAt, SyncStore } from "@greenroom/store/SyncStore"
 import { Effect } from "effect"
 import type { IgnoredUsers } from "../../room/IgnoredUsers.ts"
 import { allowAll, makeInvitePermission } from "../../room/InvitePermission.ts"
-import { strippedTypes } from "../../room/StrippedState.ts"
 import type { SyncAnswer } from "../SyncAnswer.ts"
 import { maxRoomBytes } from "./SyncTimelines.ts"
 
@@ -22,7 +21,7 @@ const inviterOf = (userId: UserId, events: ReadonlyArray<StrippedEvent>): UserId
 
 export const makeStrippedRooms = Effect.gen(function* () {
   const store = yield* SyncStore
-  const states = yield* StateStore
+  const strippedAt = yield* makeStrippedStates
   const invitePermission = yield* makeInvitePermission
 
   /**
@@ -36,24 +35,12 @@ export const makeStrippedRooms = Effect.gen(function* () {
       maxRoomBytes
     )
     const event = own.entries[0]?.event
-    const current = yield* store.statesAt([{ roomNid: room.roomNid, at: room.changedAt }])
-    const ref = current.get(room.roomNid)
-    const fromState =
-      ref === undefined
-        ? []
-        : (yield* states.read([{ roomNid: room.roomNid, ref }], {
-            keys: [
-              ...strippedTypes.map((type) => [type, ""] as const),
-              ...(event === undefined ? [] : [["m.room.member", event.sender] as const])
-            ]
-          })).map((entry) => toStrippedEvent(entry.event))
-    const given = event?.unsigned?.invite_room_state as unknown as ReadonlyArray<StrippedEvent> | undefined
-    const isAlone = fromState.length === 0 && given !== undefined
+    const stripped = yield* strippedAt({ roomNid: room.roomNid, at: room.changedAt, event })
     const membership =
       event === undefined || event.state_key !== userId
         ? []
         : [{ ...toStrippedEvent(event), event_id: event.event_id, origin_server_ts: event.origin_server_ts }]
-    return { events: [...(isAlone ? given : fromState), ...membership] }
+    return { events: [...stripped, ...membership] }
   })
 
   /** The invitations and knocks among new memberships. Invitations that the user does not want to see are left out. */
