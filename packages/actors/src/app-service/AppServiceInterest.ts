@@ -8,7 +8,7 @@ import type { Event } from "@greenroom/protocol/Event"
 import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { setNewest } from "@greenroom/store/BoundedMap"
 import { DirectoryStore } from "@greenroom/store/DirectoryStore"
-import type { StreamedEvent } from "@greenroom/store/LogSlice"
+import type { StreamedEvent, StreamedMembership } from "@greenroom/store/LogSlice"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { beginning, positionBefore, type StreamPosition } from "@greenroom/store/StreamToken"
@@ -66,17 +66,25 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
   const isRoomWanted = (roomId: RoomId, { hasAlias, joined }: KnownRoom) =>
     joined.size > 0 || hasAlias || service.hasRoom(roomId)
 
-  /** Pass the events in the order of the log: a membership decides about the events after it. */
-  const wantsEvent = Effect.fnUntraced(function* ({ event, position, roomNid }: StreamedEvent) {
+  /**
+   * Whether the service is sent an event, with the memberships that it changes. Pass the events in the order of the log: the memberships
+   * in force decide about the events after them, which may be others than the last membership event has.
+   */
+  const wantsEvent = Effect.fnUntraced(function* (
+    { event, position, roomNid }: StreamedEvent,
+    changes: ReadonlyArray<StreamedMembership>
+  ) {
     const room = yield* roomOf(roomNid, event.room_id, positionBefore(position))
     const before = isRoomWanted(event.room_id, room)
-    const member = memberOf(event)
-    if (member !== undefined && service.hasUser(member)) {
-      if (event.content.membership === "join") room.joined.add(member)
-      else room.joined.delete(member)
-      return true
+    const own = changes.filter(({ userId }) => service.hasUser(userId))
+    for (const { membership, userId } of own) {
+      if (membership === "join") room.joined.add(userId)
+      else room.joined.delete(userId)
     }
-    return before || service.hasUser(event.sender)
+    const member = memberOf(event)
+    return (
+      before || own.length > 0 || service.hasUser(event.sender) || (member !== undefined && service.hasUser(member))
+    )
   })
 
   const numberOf = (roomId: RoomId) =>

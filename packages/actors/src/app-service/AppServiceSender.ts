@@ -113,8 +113,9 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     const now = yield* Clock.currentTimeMillis
     const events: Array<object> = []
     if (signalsWork(slice, "aliases")) interest.aliasesChanged()
+    const changes = Map.groupBy(slice.memberships, ({ position }) => position.nid)
     for (const streamed of slice.events) {
-      if (yield* interest.wantsEvent(streamed)) events.push(yield* rendered(streamed, now))
+      if (yield* interest.wantsEvent(streamed, changes.get(streamed.position.nid) ?? [])) events.push(yield* rendered(streamed, now))
     }
     interest.reached(slice.upTo)
     const ephemeral = service.receivesEphemeral
