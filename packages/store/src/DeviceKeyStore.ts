@@ -122,6 +122,10 @@ export class DeviceKeyStore extends Context.Service<
     readonly upload: (upload: KeyUpload, now: number, most: number) => Effect.Effect<PrekeyCounts, UploadRefused>
     /** Counts the keys of a device. Concurrent requests share one query. */
     readonly counts: (userId: UserId, deviceId: string) => Effect.Effect<PrekeyCounts>
+    /** The devices of the users that have identity keys. */
+    readonly devicesOf: (
+      userIds: ReadonlyArray<UserId>
+    ) => Effect.Effect<ReadonlyArray<{ readonly userId: UserId; readonly deviceId: string }>>
     /** The keys of all devices of the users. */
     readonly query: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredDeviceKeys>>
     /** Claims the oldest one-time key for each request, exclusively, else the fallback key. */
@@ -318,6 +322,12 @@ export class DeviceKeyStore extends Context.Service<
         upload: (given, now, most) =>
           Effect.catchTag(log.transaction(upload(given, now, most)), "SqlError", Effect.die),
         counts: (userId, deviceId) => Effect.orDie(Effect.request(new CountKeys({ userId, deviceId }), countTogether)),
+        devicesOf: (userIds) =>
+          sql<{ user_id: string; device_id: string }>`
+            SELECT user_id, device_id FROM device_keys WHERE user_id = ANY (${texts(userIds)}::text[])`.pipe(
+            Effect.map((rows) => rows.map((row) => ({ userId: row.user_id as UserId, deviceId: row.device_id }))),
+            Effect.orDie
+          ),
         query,
         claim,
         addSignatures: (userId, deviceId, added) =>

@@ -4,12 +4,12 @@
  *
  * Source: "Pushing ephemeral data" of the application service API, MSC2409 and MSC3202.
  */
-import { isCompliantUserId, type UserId } from "@greenroom/protocol/Identifiers"
+import { isCompliantUserId, type RoomId, type UserId } from "@greenroom/protocol/Identifiers"
 import { DeviceKeyStore } from "@greenroom/store/DeviceKeyStore"
 import { deviceListChanges, userSignatures } from "@greenroom/store/DeviceListStore"
+import { keyCountChanges } from "@greenroom/store/KeyCountChange"
 import { rowsOf } from "@greenroom/store/LogKind"
 import type { LogSlice } from "@greenroom/store/LogSlice"
-import { RoomStore } from "@greenroom/store/RoomStore"
 import type { StreamPosition } from "@greenroom/store/StreamToken"
 import { toDeviceMessages } from "@greenroom/store/ToDeviceMessage"
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
@@ -31,6 +31,18 @@ export interface DeviceMessages {
   readonly devices: ReadonlyArray<Device>
 }
 
+/** An event of a transaction, also an ephemeral one. Presence is of no room. */
+export interface SentEvent {
+  readonly type: string
+  readonly room_id?: RoomId
+  readonly sender?: UserId
+  readonly content: object
+}
+
+const eachOnce = (devices: ReadonlyArray<Device>): ReadonlyArray<Device> => [
+  ...new Map(devices.map((device) => [`${device.userId} ${device.deviceId}`, device])).values()
+]
+
 type ByUserAndDevice<A> = Record<string, Record<string, A>>
 
 const addTo = <A>(all: ByUserAndDevice<A>, { deviceId, userId }: Device, value: A): void => {
@@ -41,7 +53,6 @@ const addTo = <A>(all: ByUserAndDevice<A>, { deviceId, userId }: Device, value: 
 export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppService, interest: AppServiceInterest) {
   const toDevice = yield* ToDeviceStore
   const keys = yield* DeviceKeyStore
-  const rooms = yield* RoomStore
 
   const messagesTo = Effect.fnUntraced(function* (device: Device, after: StreamPosition, upTo: StreamPosition) {
     const events: Array<object> = []
@@ -65,18 +76,9 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
     const addressed = rowsOf(slice.rows, toDeviceMessages).flatMap(({ row }) =>
       service.hasUser(row.userId) ? [row] : []
     )
-    const devices = [...new Map(addressed.map((entry) => [`${entry.userId} ${entry.deviceId}`, entry])).values()]
+    const devices = eachOnce(addressed)
     const events = yield* Effect.forEach(devices, (device) => messagesTo(device, after, upTo))
     return { events: events.flat(), devices } satisfies DeviceMessages
-  })
-
-  /** Whether the service has a user that shares a room with this one, or is theirs. */
-  const mayKnow = Effect.fnUntraced(function* (userId: UserId) {
-    if (service.hasUser(userId)) return true
-    for (const roomId of yield* rooms.joinedRooms(userId)) {
-      if ((yield* interest.wantedRoom(roomId)) !== undefined) return true
-    }
-    return false
   })
 
   /**
@@ -85,12 +87,12 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
    */
   const listsIn = Effect.fnUntraced(function* (slice: LogSlice) {
     const [changed, left] = [new Set<UserId>(), new Set<UserId>()]
-    for (const { row } of rowsOf(slice.rows, deviceListChanges)) if (yield* mayKnow(row.userId)) changed.add(row.userId)
+    for (const { row } of rowsOf(slice.rows, deviceListChanges)) if (yield* interest.mayKnow(row.userId)) changed.add(row.userId)
     for (const { row } of rowsOf(slice.rows, userSignatures)) if (service.hasUser(row.signer)) changed.add(row.userId)
     for (const { event } of slice.events) {
       if (event.type !== "m.room.member" || (yield* interest.wantedRoom(event.room_id)) === undefined) continue
       const userId = event.state_key as UserId
-      if (yield* mayKnow(userId)) changed.add(userId)
+      if (yield* interest.mayKnow(userId)) changed.add(userId)
       else left.add(userId)
     }
     return { changed: [...changed].filter(isCompliantUserId), left: [...left].filter(isCompliantUserId) }
@@ -108,16 +110,35 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
     return { counts, fallbacks }
   })
 
-  /** The part of a transaction that MSC3202 adds; undefined if there is nothing to say. */
-  const newsIn = Effect.fnUntraced(function* (slice: LogSlice, devices: ReadonlyArray<Device>) {
+  /**
+   * The part of a transaction that MSC3202 adds; undefined if there is nothing to say. Counts of keys are sent when they change, and with
+   * any transaction to devices of the users that it concerns, as Synapse sends them: the service's own user, and those in the rooms of its
+   * events. Bridges of matrix-bot-sdk read changes of device lists only for users with counts.
+   */
+  const newsIn = Effect.fnUntraced(function* (
+    slice: LogSlice,
+    { devices: addressed, events: messages }: DeviceMessages,
+    events: ReadonlyArray<SentEvent>
+  ) {
     const device_lists = yield* listsIn(slice)
-    if (devices.length === 0 && device_lists.changed.length === 0 && device_lists.left.length === 0) return undefined
+    const counted = rowsOf(slice.rows, keyCountChanges).flatMap(({ row }) => (service.hasUser(row.userId) ? [row] : []))
+    const listed = device_lists.changed.length + device_lists.left.length
+    if (listed + counted.length + messages.length + events.length === 0) return undefined
+    const users = new Set([service.sender])
+    for (const { room_id } of events) {
+      if (room_id !== undefined) for (const userId of interest.usersIn(room_id)) users.add(userId)
+    }
+    const devices = eachOnce([...addressed, ...counted, ...(yield* keys.devicesOf([...users]))])
     const { counts, fallbacks } = yield* countsOf(devices)
     return {
-      "org.matrix.msc3202.device_lists": device_lists,
-      "org.matrix.msc3202.device_one_time_keys_count": counts,
-      "org.matrix.msc3202.device_one_time_key_counts": counts,
-      "org.matrix.msc3202.device_unused_fallback_key_types": fallbacks
+      ...(listed === 0 ? {} : { "org.matrix.msc3202.device_lists": device_lists }),
+      ...(devices.length === 0
+        ? {}
+        : {
+            "org.matrix.msc3202.device_one_time_keys_count": counts,
+            "org.matrix.msc3202.device_one_time_key_counts": counts,
+            "org.matrix.msc3202.device_unused_fallback_key_types": fallbacks
+          })
     }
   })
 

@@ -97,6 +97,18 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
     return isRoomWanted(roomId, yield* roomOf(roomNid, roomId, position)) ? roomNid : undefined
   })
 
+  /** The users of the service that are in a room of which it was told. */
+  const usersIn = (roomId: RoomId): Iterable<UserId> => known.get(roomId)?.joined ?? []
+
+  /** Whether a user is the service's, or is in a room of which the service wants to know. */
+  const mayKnow = Effect.fnUntraced(function* (userId: UserId) {
+    if (service.hasUser(userId)) return true
+    for (const roomId of yield* rooms.joinedRooms(userId)) {
+      if ((yield* wantedRoom(roomId)) !== undefined) return true
+    }
+    return false
+  })
+
   /** Call it after aliases change: aliases of rooms are read again before their next use. */
   const aliasesChanged = () => {
     changes++
@@ -113,7 +125,7 @@ export const makeAppServiceInterest = Effect.fnUntraced(function* (service: AppS
     position = upTo
   }
 
-  return { begin, reached, wantsEvent, wantedRoom, aliasesChanged }
+  return { begin, reached, wantsEvent, wantedRoom, usersIn, mayKnow, aliasesChanged }
 })
 
 /** Selects the events and users that an application service receives. */

@@ -9,14 +9,12 @@
  * Source: "Pushing events" and "Pushing ephemeral data" of the application service API.
  */
 import { toClientServerEvent } from "@greenroom/protocol/client-server/ClientEvent"
-import type { UserId } from "@greenroom/protocol/Identifiers"
 import { type AppServiceProgress, AppServiceStore, type AppServiceTransaction } from "@greenroom/store/AppServiceStore"
 import { EventLog } from "@greenroom/store/EventLog"
 import { rowsOf } from "@greenroom/store/LogKind"
 import type { LogSlice, StreamedEvent } from "@greenroom/store/LogSlice"
 import { receiptChanges } from "@greenroom/store/ReceiptChange"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
-import { RoomStore } from "@greenroom/store/RoomStore"
 import { ShortLivedStore } from "@greenroom/store/ShortLivedStore"
 import { comparePositions, laterPosition, parseToken, type StreamPosition } from "@greenroom/store/StreamToken"
 import { makeStrippedStates } from "@greenroom/store/StrippedStates"
@@ -28,7 +26,7 @@ import { type EphemeralUpdate, toPresenceContent } from "../presence/EphemeralSt
 import { receiptEvents } from "../presence/ReceiptEvents.ts"
 import { AppServiceBackOff } from "./AppServiceBackOff.ts"
 import { AppServiceClient, endpoints } from "./AppServiceClient.ts"
-import { type DeviceMessages, makeAppServiceDevices } from "./AppServiceDevices.ts"
+import { type DeviceMessages, makeAppServiceDevices, type SentEvent } from "./AppServiceDevices.ts"
 import { makeAppServiceInterest } from "./AppServiceInterest.ts"
 import { type AppService, AppServices } from "./AppServices.ts"
 
@@ -51,7 +49,6 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
   const store = yield* AppServiceStore
   const client = yield* AppServiceClient
   const backOff = yield* AppServiceBackOff
-  const rooms = yield* RoomStore
   const receipts = yield* ReceiptStore
   const shortLived = yield* ShortLivedStore
   const strippedAt = yield* makeStrippedStates
@@ -63,7 +60,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
   /** Public receipts, and private ones of the users of the service. */
   const receiptsIn = Effect.fnUntraced(function* (slice: LogSlice, after: StreamPosition) {
     const changed = new Set(rowsOf(slice.rows, receiptChanges).map(({ row }) => row.roomId))
-    const events: Array<object> = []
+    const events: Array<SentEvent> = []
     for (const roomId of changed) {
       const roomNid = yield* interest.wantedRoom(roomId)
       if (roomNid === undefined) continue
@@ -74,23 +71,15 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     return events
   })
 
-  const mayKnowPresence = Effect.fnUntraced(function* (userId: UserId) {
-    if (service.hasUser(userId)) return true
-    for (const roomId of yield* rooms.joinedRooms(userId)) {
-      if ((yield* interest.wantedRoom(roomId)) !== undefined) return true
-    }
-    return false
-  })
-
   const shortLivedIn = Effect.fnUntraced(function* (slice: LogSlice) {
     const now = yield* Clock.currentTimeMillis
-    const events: Array<object> = []
+    const events: Array<SentEvent> = []
     for (const { value } of shortLived.valuesOf(slice)) {
       const update = value as EphemeralUpdate | null
       if (update?._tag === "typing" && (yield* interest.wantedRoom(update.roomId)) !== undefined) {
         events.push({ type: "m.typing", room_id: update.roomId, content: { user_ids: update.userIds } })
       }
-      if (update?._tag === "presence" && update.audience !== "self" && (yield* mayKnowPresence(update.userId))) {
+      if (update?._tag === "presence" && update.audience !== "self" && (yield* interest.mayKnow(update.userId))) {
         const { user_id: sender, state: _, ...content } = toPresenceContent(update.value, now)
         events.push({ type: "m.presence", sender, content })
       }
@@ -111,18 +100,21 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
   /** The content of a part of the log for the service; undefined if it has none. */
   const bodyOf = Effect.fnUntraced(function* (slice: LogSlice, after: StreamPosition) {
     const now = yield* Clock.currentTimeMillis
-    const events: Array<object> = []
+    const events: Array<SentEvent> = []
     if (signalsWork(slice, "aliases")) interest.aliasesChanged()
     const changes = Map.groupBy(slice.memberships, ({ position }) => position.nid)
     for (const streamed of slice.events) {
-      if (yield* interest.wantsEvent(streamed, changes.get(streamed.position.nid) ?? [])) events.push(yield* rendered(streamed, now))
+      if (yield* interest.wantsEvent(streamed, changes.get(streamed.position.nid) ?? []))
+        events.push(yield* rendered(streamed, now))
     }
     interest.reached(slice.upTo)
     const ephemeral = service.receivesEphemeral
       ? [...(yield* receiptsIn(slice, after)), ...(yield* shortLivedIn(slice))]
       : []
     const messages = service.receivesEphemeral ? yield* devices.messagesIn(slice, after) : noMessages
-    const news = service.receivesDeviceLists ? yield* devices.newsIn(slice, messages.devices) : undefined
+    const news = service.receivesDeviceLists
+      ? yield* devices.newsIn(slice, messages, [...events, ...ephemeral])
+      : undefined
     if (events.length + ephemeral.length + messages.events.length === 0 && news === undefined) return undefined
     const unstable = {
       "de.sorunome.msc2409.ephemeral": ephemeral,

@@ -7,7 +7,7 @@ import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Gateway } from "../../src/Gateway.ts"
-import { crossSigningKeys } from "../client-server/DeviceClient.ts"
+import { crossSigningKeys, deviceKeys, oneTime } from "../client-server/DeviceClient.ts"
 import {
   as,
   asDraft,
@@ -640,6 +640,51 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       const { next_batch, to_device } = yield* sync()
       assert.deepStrictEqual(to_device.events, ["first", "second"].map(sent))
       assert.deepStrictEqual((yield* sync(`&since=${next_batch}`)).to_device.events, [])
+    })
+  )
+
+  it.effect("counts of one-time keys come when keys are claimed, and with the events of a room", () =>
+    Effect.gen(function* () {
+      const { nextTransaction } = yield* BridgeServer
+      const user = yield* puppet("_irc_counts")
+      const device = { id: user, device: "COUNTS", token: asToken }
+      const asDevice = `user_id=${inPath(user)}&device_id=COUNTS`
+      yield* asService("PUT", `/v3/devices/COUNTS?user_id=${inPath(user)}`, {})
+      yield* asService("POST", `/v3/keys/upload?${asDevice}`, {
+        device_keys: deviceKeys(device),
+        one_time_keys: oneTime(1, 2),
+        fallback_keys: { "signed_curve25519:fallback": { key: "fallback", fallback: true } }
+      })
+      /** The counts of the device in the next transaction that has them, and the events of the transaction. */
+      const counted = Effect.gen(function* () {
+        while (true) {
+          const transaction = JSON.parse((yield* nextTransaction).text)
+          const count = transaction["org.matrix.msc3202.device_one_time_keys_count"]?.[user]?.COUNTS
+          const unused = transaction["org.matrix.msc3202.device_unused_fallback_key_types"]?.[user]?.COUNTS
+          if (count !== undefined) return { count, unused, events: transaction.events as ReadonlyArray<SentEvent> }
+        }
+      })
+      const unused = ["signed_curve25519"]
+      let found: Effect.Success<typeof counted>
+      do found = yield* counted
+      while (found.count.signed_curve25519 !== 2)
+      assert.deepStrictEqual(found.unused, unused)
+
+      const alice = yield* registerUser("as-claims")
+      const claim = as(alice)("POST", "/v3/keys/claim", { one_time_keys: { [user]: { COUNTS: "signed_curve25519" } } })
+      for (const count of [{ signed_curve25519: 1 }, {}]) {
+        yield* claim
+        assert.deepStrictEqual(yield* counted, { count, unused, events: [] })
+      }
+      yield* claim
+      assert.deepStrictEqual(yield* counted, { count: {}, unused: [], events: [] })
+
+      const room = yield* roomWith(alice)
+      yield* asService("POST", `/v3/join/${inPath(room)}?user_id=${inPath(user)}`, {})
+      yield* sendText(alice, room, "counted")
+      do found = yield* counted
+      while (!found.events.some(({ content }) => content.body === "counted"))
+      assert.deepStrictEqual(found.count, {})
     })
   )
 
