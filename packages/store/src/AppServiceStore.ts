@@ -41,7 +41,10 @@ export class AppServiceStore extends Context.Service<
     readonly begin: (serviceId: string) => Effect.Effect<AppServiceProgress>
     /** Stores a position up to which the log has nothing for the service. */
     readonly skipTo: (serviceId: string, fence: number, sentTo: string) => Effect.Effect<void, SenderReplaced>
-    /** Stores the next transaction, which covers the log up to a position. */
+    /**
+     * Stores the next transaction, which covers the log up to a position. Its ID is the time in ms, or the next number if that is taken: a
+     * database that was restored from a backup must not give an ID again, since services ignore transactions with an ID that they know.
+     */
     readonly prepare: (
       serviceId: string,
       fence: number,
@@ -95,7 +98,8 @@ export class AppServiceStore extends Context.Service<
 
       const prepare = Effect.fnUntraced(function* (serviceId: string, fence: number, sentTo: string, body: string) {
         const rows = yield* Effect.orDie(sql<{ transaction_id: bigint }>`
-          UPDATE app_services SET sent_to = ${sentTo}, transaction_id = transaction_id + 1, body = ${body}
+          UPDATE app_services SET sent_to = ${sentTo}, body = ${body},
+            transaction_id = greatest(transaction_id + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
           WHERE service_id = ${serviceId} AND fence = ${fence} AND body IS NULL RETURNING transaction_id`)
         const { transaction_id } = yield* fenced(serviceId, rows)
         return { id: Number(transaction_id), body }
