@@ -32,6 +32,11 @@ import { type AppService, AppServices } from "./AppServices.ts"
 
 /** How many rows of a kind one transaction covers at most. */
 const maxRows = 100
+/**
+ * The largest body, in bytes, of a transaction that covers more than one row of a kind. matrix-appservice-node refuses bodies of 5 MB,
+ * and a transaction that is refused is repeated for ever.
+ */
+const maxBody = 4_000_000
 /** After how many rows without anything for the service its position is stored. */
 const maxSkipped = 10_000
 
@@ -125,6 +130,16 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
     return JSON.stringify(body)
   })
 
+  /** The next part of the log with its content for the service: of fewer rows where the content would be too large. */
+  const read = Effect.fnUntraced(function* (after: StreamPosition) {
+    for (let rows = maxRows; ; rows = Math.ceil(rows / 4)) {
+      const slice = yield* log.readAfter(after, rows)
+      const body = yield* bodyOf(slice, after)
+      if (body === undefined || rows === 1 || Buffer.byteLength(body) <= maxBody) return { slice, body }
+      interest.begin(after)
+    }
+  })
+
   // Sending
 
   const send = ({ body, id }: AppServiceTransaction) =>
@@ -182,8 +197,7 @@ const serve = Effect.fnUntraced(function* (service: AppService) {
       // A slice from memory ends where others may have written: this node has read further then.
       let isBehind = true
       while (isBehind) {
-        const slice = yield* log.readAfter(position, maxRows)
-        const body = yield* bodyOf(slice, position)
+        const { body, slice } = yield* read(position)
         position = laterPosition(position, slice.upTo)
         last = slice.last ?? last
         isBehind = !slice.complete || comparePositions(position, log.position()) < 0

@@ -318,6 +318,42 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
     })
   )
 
+  it.effect("a service that was away gets many large events in transactions that it can take", () =>
+    Effect.gen(function* () {
+      const bridge = yield* BridgeServer
+      const user = yield* puppet("_irc_flooded")
+      let refused = 0
+      bridge.replyWith = async ({ path }) => {
+        if (!path.includes("/v1/transactions/")) return { status: 200 }
+        refused++
+        return { status: 500 }
+      }
+      const { room_id: room } = (yield* asService("POST", `/v3/createRoom?user_id=${inPath(user)}`, {})).body
+      yield* Effect.promise(async () => {
+        while (refused === 0) await pauseFor(10)
+      })
+      const send = (body: string) =>
+        asService("PUT", `/v3/rooms/${inPath(room)}/send/m.room.message/${body.length}?user_id=${inPath(user)}`, {
+          body,
+          msgtype: "m.text"
+        })
+      const bodies = Array.from({ length: 90 }, (_, n) => "x".repeat(60_000 + n))
+      yield* Effect.forEach(bodies, send, { concurrency: 8, discard: true })
+      // The limit of matrix-appservice-node.
+      bridge.replyWith = async ({ text }) => ({ status: text.length > 5_000_000 ? 413 : 200 })
+      const sent = new Set<unknown>()
+      while (sent.size < bodies.length) {
+        for (const { content } of (yield* bridge.nextTransaction).events) {
+          if (bodies.includes(content.body as string)) {
+            assert.isFalse(sent.has(content.body), "sent once")
+            sent.add(content.body)
+          }
+        }
+      }
+      bridge.replyWith = async () => ({ status: 200 })
+    })
+  )
+
   it.effect(
     "a service that was away gets the events of rooms that its users have left, and none from before they came",
     () =>
