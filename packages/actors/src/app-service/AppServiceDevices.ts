@@ -10,7 +10,8 @@ import { deviceListChanges, userSignatures } from "@greenroom/store/DeviceListSt
 import { keyCountChanges } from "@greenroom/store/KeyCountChange"
 import { rowsOf } from "@greenroom/store/LogKind"
 import type { LogSlice } from "@greenroom/store/LogSlice"
-import type { StreamPosition } from "@greenroom/store/StreamToken"
+import { RoomStore } from "@greenroom/store/RoomStore"
+import { positionBefore, type StreamPosition } from "@greenroom/store/StreamToken"
 import { toDeviceMessages } from "@greenroom/store/ToDeviceMessage"
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
 import { Effect } from "effect"
@@ -53,6 +54,7 @@ const addTo = <A>(all: ByUserAndDevice<A>, { deviceId, userId }: Device, value: 
 export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppService, interest: AppServiceInterest) {
   const toDevice = yield* ToDeviceStore
   const keys = yield* DeviceKeyStore
+  const rooms = yield* RoomStore
 
   const messagesTo = Effect.fnUntraced(function* (device: Device, after: StreamPosition, upTo: StreamPosition) {
     const events: Array<object> = []
@@ -81,13 +83,25 @@ export const makeAppServiceDevices = Effect.fnUntraced(function* (service: AppSe
     return { events: events.flat(), devices } satisfies DeviceMessages
   })
 
+  /** The members of rooms that a user of the service has entered, where none was before: changes of their keys were not sent till then. */
+  const metIn = Effect.fnUntraced(function* ({ memberships }: LogSlice) {
+    const met: Array<UserId> = []
+    for (const { membership, position, roomNid, userId } of memberships) {
+      if (membership !== "join" || !service.hasUser(userId)) continue
+      const before = yield* rooms.joinedAt(roomNid, positionBefore(position))
+      if (!before.some(service.hasUser)) met.push(...(yield* rooms.joinedMembers(roomNid)))
+    }
+    return met
+  })
+
   /**
-   * What `/sync` would say to the service's users: users whose keys changed, that entered a room of the service's users, or left the last
+   * What `/sync` would say to the service's users: users whose keys changed, that share a room with them from now on, or left the last
    * one. As there, a new signature is a change for its signer alone.
    */
   const listsIn = Effect.fnUntraced(function* (slice: LogSlice) {
-    const [changed, left] = [new Set<UserId>(), new Set<UserId>()]
-    for (const { row } of rowsOf(slice.rows, deviceListChanges)) if (yield* interest.mayKnow(row.userId)) changed.add(row.userId)
+    const [changed, left] = [new Set(yield* metIn(slice)), new Set<UserId>()]
+    for (const { row } of rowsOf(slice.rows, deviceListChanges))
+      if (yield* interest.mayKnow(row.userId)) changed.add(row.userId)
     for (const { row } of rowsOf(slice.rows, userSignatures)) if (service.hasUser(row.signer)) changed.add(row.userId)
     for (const { event } of slice.events) {
       if (event.type !== "m.room.member" || (yield* interest.wantedRoom(event.room_id)) === undefined) continue

@@ -769,6 +769,26 @@ layer(withBridge, { excludeTestServices: true })("application services", (it) =>
       assert.sameMembers(yield* changed, [user, alice.id], "signatures of the service's users alone")
     })
   )
+
+  it.effect("transactions have the members of a room that the first user of the service enters", () =>
+    Effect.gen(function* () {
+      const { nextTransaction } = yield* BridgeServer
+      const [first, second] = [yield* puppet("_irc_enters"), yield* puppet("_irc_follows")]
+      const [alice, bob] = [yield* registerUser("as-met"), yield* registerUser("as-met-too")]
+      const room = yield* roomWith(alice, [bob])
+      /** The users whose keys changed in the transaction of a join. */
+      const changedAtJoin = Effect.fnUntraced(function* (user: string) {
+        yield* asService("POST", `/v3/join/${inPath(room)}?user_id=${inPath(user)}`, {})
+        while (true) {
+          const transaction = JSON.parse((yield* nextTransaction).text)
+          const isOfJoin = (event: SentEvent) => event.room_id === room && event.state_key === user
+          if (transaction.events.some(isOfJoin)) return transaction["org.matrix.msc3202.device_lists"].changed
+        }
+      })
+      assert.sameMembers(yield* changedAtJoin(first), [first, alice.id, bob.id])
+      assert.deepStrictEqual(yield* changedAtJoin(second), [second])
+    })
+  )
 })
 
 layer(bridgeAndDatabase, { excludeTestServices: true })("an application service of a server that restarts", (it) => {
