@@ -80,7 +80,7 @@ describe("Transactions of application services", () => {
       const sent = yield* eventsUntil(hasBody("of Ada"))
       assert.isTrue(sent.some(({ event_id }) => event_id === kick.event_id))
       assert.isTrue(sent.some(hasBody("after the kick")))
-    }).pipe(Effect.provide(BridgeServer.layer), Effect.scoped)
+    }).pipe(Effect.scoped, Effect.provide(BridgeServer.layer))
   )
 
   it.live("have the stripped state with which another server invites its user", () =>
@@ -101,6 +101,6 @@ describe("Transactions of application services", () => {
       const [invite] = yield* eventsUntil(({ state_key }) => state_key === puppet)
       const shown = new Map(invite?.unsigned?.invite_room_state?.map(({ content, type }) => [type, content]))
       assert.deepStrictEqual(shown.get("m.room.name"), { name: "Tea" })
-    }).pipe(Effect.provide(BridgeServer.layer), Effect.scoped)
+    }).pipe(Effect.scoped, Effect.provide(BridgeServer.layer))
   )
 })
