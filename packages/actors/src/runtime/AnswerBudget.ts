@@ -5,7 +5,8 @@
  *
  * Work that has read more than `smallRead` bytes needs a permit: what it has read stays in memory until it ends, as objects that take
  * several times as many bytes. It has no permit while it waits for another server. What arrives then, and what it had read before, counts
- * among `ArrivingAnswers`, so that a server that is silent, or sends slowly, holds up no other work.
+ * among `ArrivingAnswers`, so that a server that is silent, or sends slowly, holds up no other work. Where these hold too much, the work
+ * that has waited longest for an answer is given up.
  */
 import { type HeldAllowance, makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
 import { Context, Data, Deferred, Effect, Exit } from "effect"
@@ -27,12 +28,15 @@ class AnswerMemory {
   private readonly refused = Deferred.makeUnsafe<never, AnswerGivenUp>()
   private readonly body: ArrivingBody = {
     refuse: () => {
+      if (this.questions === 0) return
       this.uncount()
       const reason = "too many large answers of other servers are arriving"
       Deferred.doneUnsafe(this.refused, Effect.fail(new AnswerGivenUp({ reason })))
     }
   }
   private bytes = 0
+  /** How many questions have no answer yet. The answers are not given up without one: the work has no way to fail then. */
+  private questions = 0
   /** For how many bytes the work has its permit. */
   private permitted = 0
   private isCounted = false
@@ -58,13 +62,20 @@ class AnswerMemory {
 
   /** A question of the work, which goes on when it has its permit again. Fails if the work has to give up its answers. */
   asking<A, E, R>(question: Effect.Effect<A, E, R>): Effect.Effect<A, E | AnswerGivenUp, R> {
-    const answered = this.withoutPermit(Effect.raceFirst(question, Deferred.await(this.refused)))
-    return Effect.flatMap(Effect.result(answered), (result) => Effect.andThen(this.resume, Effect.fromResult(result)))
+    return Effect.suspend(() => {
+      this.questions++
+      const answered = this.withoutPermit(Effect.raceFirst(question, Deferred.await(this.refused)), this.lend)
+      return Effect.ensuring(
+        Effect.flatMap(Effect.result(answered), (result) => Effect.andThen(this.resume, Effect.fromResult(result))),
+        Effect.sync(() => this.questions--)
+      )
+    })
   }
 
-  /** Another wait of the work. Work that has to give up its answers goes on until its next question. */
+  /** Another wait of the work, which keeps its permit where memory is short. */
   waiting<A, E, R>(wait: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
-    return Effect.tap(this.withoutPermit(wait), () => Effect.ignore(this.resume))
+    const lendIfRoom = Effect.suspend(() => (this.arriving.hasRoomFor(this.bytes) ? this.lend : Effect.void))
+    return Effect.tap(this.withoutPermit(wait, lendIfRoom), () => Effect.ignore(this.resume))
   }
 
   /** The work has ended. */
@@ -73,8 +84,8 @@ class AnswerMemory {
     return this.giveBack
   })
 
-  private withoutPermit<A, E, R>(wait: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
-    return Effect.raceFirst(wait, Effect.forever(Effect.andThen(Effect.sleep(permitKept), this.lend)))
+  private withoutPermit<A, E, R>(wait: Effect.Effect<A, E, R>, lend: Effect.Effect<void>): Effect.Effect<A, E, R> {
+    return Effect.raceFirst(wait, Effect.forever(Effect.andThen(Effect.sleep(permitKept), lend)))
   }
 
   /** Gives the permit back. The bytes count as arriving until the work has it again. */

@@ -5,7 +5,7 @@
 
 /** A body that is arriving. */
 export interface ArrivingBody {
-  /** Gives up the body, and removes it. */
+  /** Gives up the body, and removes it. One that cannot be given up now stays. */
   readonly refuse: () => void
 }
 
@@ -19,6 +19,11 @@ export class ArrivingBodies {
   /** `limit` in bytes. */
   constructor(limit: number) {
     this.limit = limit
+  }
+
+  /** Whether so many bytes more leave half of the limit to others. */
+  hasRoomFor(bytes: number): boolean {
+    return this.held + bytes <= this.limit / 2
   }
 
   /** Counts bytes of a body that have arrived. */
