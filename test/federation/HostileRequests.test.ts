@@ -509,6 +509,24 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
     })
   )
 
+  it.effect("missing events are given to a server that has very many forward extremities", () =>
+    Effect.gen(function* () {
+      const { alice, evil, red, room_id } = yield* todaysScene(yield* Servers, "11")
+      const sent: Array<string> = []
+      for (const text of ["one", "two", "three"]) sent.push(yield* say(alice, room_id, text))
+      const missing = (latest_events: ReadonlyArray<string>) =>
+        evil.ask(red, "POST", `/v1/get_missing_events/${encodeURIComponent(room_id)}`, {
+          earliest_events: [...Array.from({ length: 1_000 }, () => imaginedHash().event_id), sent[0]!],
+          latest_events
+        })
+      const { body } = yield* missing([sent[2]!])
+      const events = body.events.map((pdu: Body) => Result.getOrThrow(roomVersion("11")!.fromPdu(pdu)))
+      assert.deepStrictEqual(ids(events), [sent[1]])
+      const many = yield* missing(Array.from({ length: 101 }, () => imaginedHash().event_id))
+      assert.deepStrictEqual([many.status, many.body.errcode], [400, "M_BAD_JSON"])
+    })
+  )
+
   it.effect("missing events are those of the wanted depth", () =>
     Effect.gen(function* () {
       const { alice, evil, red, room_id } = yield* todaysScene(yield* Servers, "11")

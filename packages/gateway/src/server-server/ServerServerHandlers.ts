@@ -39,7 +39,10 @@ const pair = (answer: object) =>
   )
 
 const isListOfIds = (value: Json | undefined): value is ReadonlyArray<EventId> =>
-  Array.isArray(value) && value.length <= 100 && value.every((entry) => isEventId(entry))
+  Array.isArray(value) && value.every((entry) => isEventId(entry))
+
+/** How many events `get_missing_events` follows back. Those that the server has may be more: a room has any number of extremities. */
+const maxLatest = 100
 
 const countOf = (value: Json | undefined, otherwise: number, most: number): number =>
   typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? Math.min(value, most) : otherwise
@@ -47,9 +50,9 @@ const countOf = (value: Json | undefined, otherwise: number, most: number): numb
 /** The parameters of `get_missing_events`. Errors: M_BAD_JSON. */
 const missingOf = (body: JsonObject): Effect.Effect<MissingEvents, BadJson> => {
   const { earliest_events: earliest = [], latest_events: latest = [], limit, min_depth } = body
-  if (!isListOfIds(earliest) || !isListOfIds(latest)) {
+  if (!isListOfIds(earliest) || !isListOfIds(latest) || latest.length > maxLatest) {
     return Effect.fail(
-      new BadJson({ error: "earliest_events, latest_events: expected lists of at most 100 event IDs" })
+      new BadJson({ error: `earliest_events, latest_events: expected lists of event IDs, ${maxLatest} latest at most` })
     )
   }
   return Effect.succeed({
