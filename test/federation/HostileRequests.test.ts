@@ -520,10 +520,33 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Hosti
           latest_events
         })
       const { body } = yield* missing([sent[2]!])
-      const events = body.events.map((pdu: Body) => Result.getOrThrow(roomVersion("11")!.fromPdu(pdu)))
-      assert.deepStrictEqual(ids(events), [sent[1]])
+      const given: ReadonlyArray<string> = body.events.map(
+        (pdu: Body) => Result.getOrThrow(roomVersion("11")!.fromPdu(pdu)).event_id
+      )
+      assert.deepStrictEqual(given, [sent[1]!])
       const many = yield* missing(Array.from({ length: 101 }, () => imaginedHash().event_id))
       assert.deepStrictEqual([many.status, many.body.errcode], [400, "M_BAD_JSON"])
+    })
+  )
+
+  it.effect("a rejected event is given to a server that asks for it, and does not hide the events before it", () =>
+    Effect.gen(function* () {
+      const { alice, evil, mallory, red, room, room_id } = yield* todaysScene(yield* Servers, "11")
+      const sent = yield* say(alice, room_id, "before")
+      const last = yield* evil.receives(({ event_id }) => event_id === sent)
+      const topic = { type: "m.room.topic", state_key: "", sender: mallory, content: { topic: "without the power" } }
+      const rejected = evil.event(room, topic, { prevEvents: [last] })
+      const message = evil.event(room, { sender: mallory }, { prevEvents: [rejected] })
+      assert.deepStrictEqual(yield* evil.tell(red, rejected, message), [undefined, undefined])
+      const [inRoom, named] = [encodeURIComponent(room_id), encodeURIComponent(rejected.event_id)]
+      const { body } = yield* evil.ask(red, "GET", `/v1/event/${named}`)
+      assert.deepStrictEqual(body.pdus, [evil.toPdu(rejected)])
+      assert.strictEqual((yield* evil.ask(red, "GET", `/v1/state_ids/${inRoom}?event_id=${named}`)).status, 200)
+      const wanted = { earliest_events: [], latest_events: [message.event_id], limit: 1 }
+      const missing = yield* evil.ask(red, "POST", `/v1/get_missing_events/${inRoom}`, wanted)
+      assert.deepStrictEqual(missing.body.events, [evil.toPdu(last)])
+      const backfill = yield* evil.ask(red, "GET", `/v1/backfill/${inRoom}?limit=10&v=${named}`)
+      assert.isEmpty(backfill.body.pdus)
     })
   )
 

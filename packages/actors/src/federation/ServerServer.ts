@@ -55,12 +55,14 @@ const make = Effect.gen(function* () {
     yield* rooms.requireServer(origin, roomId)
   })
 
+  /**
+   * Rejected events are not a part of history or of auth chains. A server that asks for one by its ID gets it: the event is a
+   * predecessor of others, and that server may know a state which allows it.
+   */
   const isGiven = ({ status }: StoredEvent): boolean => status !== EventStatus.rejected
 
   const eventsIn = Effect.fnUntraced(function* (roomId: RoomId, ids: ReadonlyArray<EventId>) {
-    return (yield* events.byIds(ids)).filter(
-      (storedEvent) => storedEvent.event.room_id === roomId && isGiven(storedEvent)
-    )
+    return (yield* events.byIds(ids)).filter((storedEvent) => storedEvent.event.room_id === roomId)
   })
 
   const mustExist = Effect.fnUntraced(function* (roomId: RoomId, eventId: EventId) {
@@ -85,7 +87,7 @@ const make = Effect.gen(function* () {
   const getEventAuth = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId, eventId: EventId) {
     yield* require(origin, roomId)
     const { event } = yield* mustExist(roomId, eventId)
-    const named = yield* eventsIn(roomId, event.auth_events)
+    const named = (yield* eventsIn(roomId, event.auth_events)).filter(isGiven)
     const behind = yield* chains.events(event.auth_events)
     return yield* rooms.toPdus([...named.map((storedEvent) => storedEvent.event), ...behind])
   })
@@ -97,7 +99,7 @@ const make = Effect.gen(function* () {
     limit: number
   ) {
     yield* require(origin, roomId)
-    const named = yield* eventsIn(roomId, from)
+    const named = (yield* eventsIn(roomId, from)).filter(isGiven)
     const newestFirst = named.toSorted((a, b) => comparePositions(b.position, a.position))
     const first = yield* rooms.visiblePdus(origin, newestFirst)
     const before = yield* rooms.backfill(origin, roomId, from, limit)
@@ -119,7 +121,7 @@ const make = Effect.gen(function* () {
       for (const id of wanted) seen.add(id)
       yield* expectEvents(found.length + wanted.length)
       edge = (yield* eventsIn(roomId, [...new Set(wanted)])).filter(({ event }) => event.depth >= minDepth)
-      found.push(...edge)
+      found.push(...edge.filter(isGiven))
     }
     const chosen = found.slice(0, limit).sort((a, b) => a.event.depth - b.event.depth)
     return yield* rooms.visiblePdus(origin, chosen)

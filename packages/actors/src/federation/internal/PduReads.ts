@@ -88,7 +88,7 @@ export const makePduReads = Effect.fnUntraced(function* ({ versionsOf }: KnownVe
   const getPdu = Effect.fn("FederationRooms.getPdu")(function* (origin: ServerName, eventId: EventId) {
     const stored = (yield* events.byIds([eventId]))[0]
     const missing = new NotFound({ error: `There is no PDU ${eventId}` })
-    if (stored === undefined || stored.status === EventStatus.rejected) return yield* missing
+    if (stored === undefined) return yield* missing
     yield* Effect.mapError(requireServer(origin, stored.event.room_id), () => missing)
     return (yield* visiblePdus(origin, [stored]))[0]!
   })

@@ -33,8 +33,12 @@ const admittingOf = (event: Event | undefined): ReadonlySet<unknown> | undefined
 
 const isOpen = (event: Event | undefined): boolean => admittingOf(event) === undefined
 
-/** Back-filled events, among them redactions that clients do not receive. */
-const mayBeHistory: ReadonlySet<EventStatus> = new Set([EventStatus.backfilled, EventStatus.withheld])
+/** Back-filled events, among them redactions that clients do not receive and events that were rejected. */
+const mayBeHistory: ReadonlySet<EventStatus> = new Set([
+  EventStatus.backfilled,
+  EventStatus.withheld,
+  EventStatus.rejected
+])
 
 /** A state, and the events before which it was the state of the room. */
 interface StateBefore {
