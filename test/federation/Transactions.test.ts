@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Federation } from "@greenroom/actors/federation/Federation"
+import { Rooms } from "@greenroom/actors/room/Rooms"
 import type { Transaction, TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Exit, Option, Result } from "effect"
 import { SqlClient } from "effect/sql"
-import { homeServers, isMessage, readsIn, type TestServer } from "./support/HomeServers.ts"
-import { HostileServer } from "./support/HostileServer.ts"
+import { homeServers, isMessage, message, readsIn, type TestServer } from "./support/HomeServers.ts"
+import { HostileServer, notFound, type Responder } from "./support/HostileServer.ts"
 import { nextWithPdus, rawPeer } from "./support/RawPeer.ts"
 import { scene } from "./support/Scene.ts"
 
@@ -168,6 +169,46 @@ describe("Transactions", () => {
       assert.isBelow(refused.length, 100)
       assert.deepStrictEqual([...new Set(refused)], ["M_LIMIT_EXCEEDED"])
       assert.isTrue(Exit.isSuccess(yield* Effect.exit(receive(blue, { transaction_id: "later" }))))
+    })
+  )
+
+  it.live("events that wait for others are placed while many other servers do not give what precedes theirs", () =>
+    Effect.gen(function* () {
+      const others: Record<string, number> = {}
+      const servers: Array<HostileServer> = []
+      for (const name of [...Array.from({ length: 9 }, (_, number) => `silent${number}.test`), "honest.test"]) {
+        const server = new HostileServer(name, "today")
+        others[name] = yield* freePort
+        yield* server.listen(others[name])
+        servers.push(server)
+      }
+      const [red] = (yield* homeServers(["red.test"], { others })) as [TestServer]
+      const at = { serverName: red.serverName, federationPort: red.settings.port }
+      const alice = yield* red.person("alice")
+      const later: Array<() => void> = []
+      for (const server of servers) {
+        const { room_id } = yield* red.run(
+          Rooms.use((rooms) => rooms.create(alice, { room_version: "11", visibility: "public" }))
+        )
+        const sender = `@someone:${server.serverName}`
+        const room = yield* server.join(at, room_id, sender)
+        const missing = server.event(room, { sender, content: message("missing") })
+        const last = server.event(room, { sender, content: message(server.serverName) }, { prevEvents: [missing] })
+        server.respond = () => ({ status: 500, body: { errcode: "M_UNKNOWN", error: "Not now" } })
+        yield* server.tell(at, last)
+        const answer: Responder = ({ path }) =>
+          path.startsWith("/v1/get_missing_events/")
+            ? { status: 200, body: { events: [server.toPdu(missing)] } }
+            : notFound
+        later.push(() => {
+          server.respond = server.serverName === "honest.test" ? answer : () => "never"
+        })
+      }
+      yield* red.stop
+      for (const change of later) change()
+      yield* red.start
+      // The other servers have twenty seconds for each question.
+      yield* Effect.timeout(red.sees(alice, isMessage("honest.test")), "15 seconds")
     })
   )
 

@@ -120,7 +120,7 @@ export const outcomeOf = <A, R>(
 export const handleEach = <A, E, R>(
   items: Iterable<A>,
   handle: (item: A) => Effect.Effect<unknown, E, R>,
-  concurrency = 1
+  concurrency: number | "unbounded" = 1
 ): Effect.Effect<void, E, R> =>
   Effect.flatMap(Effect.partition(items, handle, { concurrency }), ([, failures]) =>
     failures.length === 0 ? Effect.void : Effect.fail(failures[0]!)

@@ -4,7 +4,7 @@
  */
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import type { WorkKind } from "@greenroom/store/WorkSignals"
-import { Clock, Effect, Result } from "effect"
+import { Clock, Effect, Fiber, Result, Semaphore } from "effect"
 import { handleEach, outcomeOf, type TryAgain } from "./ItemFailure.ts"
 import { latchOfChanges, Nodes } from "./Nodes.ts"
 import { keepRunningOnce } from "./Singletons.ts"
@@ -14,8 +14,9 @@ import { signalsOfWork } from "./WorkSignals.ts"
 const shortestWait = 1_000
 const longestWait = 10 * 60_000
 
-/** How many are handled at once. */
-const concurrency = 4
+/** How many are begun at once, and how long each of them delays the next one: it may wait for other servers. */
+const atOnce = 4
+const longestTurn = "1 second"
 
 interface UnfinishedWorkOptions<A, R> {
   /** The name in the log. */
@@ -51,6 +52,15 @@ export const keepFinishing = Effect.fnUntraced(function* <A, R>({
       yield* Effect.logWarning(`${nameOf(work)} stays unfinished: ${finished.failure.error}`)
     }
   })
+
+  const turns = Semaphore.makeUnsafe(atOnce)
+  const finishInTurn = Effect.fnUntraced(function* (work: A) {
+    const begin = Effect.tap(Effect.forkChild(finishOne(work)), (fiber) =>
+      Effect.timeoutOption(Fiber.await(fiber), longestTurn)
+    )
+    yield* Fiber.join(yield* turns.withPermit(begin))
+  })
+
   const nextIsDue = Effect.gen(function* () {
     const next = yield* table.nextAt
     if (next === undefined) return yield* Effect.never
@@ -61,7 +71,7 @@ export const keepFinishing = Effect.fnUntraced(function* <A, R>({
   yield* keepRunningOnce(
     name,
     Effect.gen(function* () {
-      yield* handleEach(yield* table.take(which), finishOne, concurrency)
+      yield* handleEach(yield* table.take(which), finishInTurn, "unbounded")
       which = yield* Effect.raceFirst(
         Effect.as(changed, whenNodesChange),
         Effect.as(Effect.raceFirst(added, nextIsDue), "due" as const)
