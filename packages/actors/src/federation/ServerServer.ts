@@ -40,6 +40,9 @@ const maxRounds = 100
 
 type Pdus = ReadonlyArray<JsonObject>
 
+const noSuchEvent = (roomId: RoomId, eventId: EventId) =>
+  new NotFound({ error: `There is no event ${eventId} in ${roomId}` })
+
 const make = Effect.gen(function* () {
   const rooms = yield* FederationRooms
   const federation = yield* Federation
@@ -67,7 +70,7 @@ const make = Effect.gen(function* () {
 
   const mustExist = Effect.fnUntraced(function* (roomId: RoomId, eventId: EventId) {
     const [found] = yield* eventsIn(roomId, [eventId])
-    return found ?? (yield* new NotFound({ error: `There is no event ${eventId} in ${roomId}` }))
+    return found ?? (yield* noSuchEvent(roomId, eventId))
   })
 
   const getState = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId, at: EventId) {
@@ -86,7 +89,9 @@ const make = Effect.gen(function* () {
 
   const getEventAuth = Effect.fnUntraced(function* (origin: ServerName, roomId: RoomId, eventId: EventId) {
     yield* require(origin, roomId)
-    const { event } = yield* mustExist(roomId, eventId)
+    const found = yield* mustExist(roomId, eventId)
+    if (!isGiven(found)) return yield* noSuchEvent(roomId, eventId)
+    const { event } = found
     const named = (yield* eventsIn(roomId, event.auth_events)).filter(isGiven)
     const behind = yield* chains.events(event.auth_events)
     return yield* rooms.toPdus([...named.map((storedEvent) => storedEvent.event), ...behind])
