@@ -98,6 +98,19 @@ const make = Effect.gen(function* () {
     return unmet
   })
 
+  /** Asks notaries, one after the other, for the keys that are still missing. */
+  const consultAll = Effect.fnUntraced(function* (
+    notaries: ReadonlyArray<ServerName>,
+    all: ReadonlyMap<ServerName, Needs>,
+    trusted: Trusted
+  ) {
+    for (const notary of notaries) {
+      const left = yield* unmetOf(all, trusted)
+      if (left.size === 0) return
+      yield* consult(notary, left, trusted)
+    }
+  })
+
   const ringOf = Effect.fnUntraced(function* (server: ServerName, trusted: Trusted, problem: string | undefined) {
     const [keys, now] = [yield* keysOf(server), yield* Clock.currentTimeMillis]
     return { choose: (need) => choose(keys, need, trusted, now), problem } satisfies KeyRing
@@ -112,7 +125,7 @@ const make = Effect.gen(function* () {
     const all = new Map([[server, needs]])
     const isKnown = (yield* unmetOf(all, trusted)).size === 0
     const problem = isKnown ? undefined : yield* askFor(server, needs, trusted, "request")
-    if (problem !== undefined) for (const notary of keyNotaries) yield* consult(notary, all, trusted)
+    if (problem !== undefined) yield* consultAll(keyNotaries, all, trusted)
     return yield* ringOf(server, trusted, problem)
   })
 
@@ -134,10 +147,7 @@ const make = Effect.gen(function* () {
         }),
       { concurrency: directAtOnce, discard: true }
     ).pipe(Effect.timeoutOption(directTime))
-    for (const notary of notaries) {
-      const left = yield* unmetOf(unmet, trusted)
-      if (left.size > 0) yield* consult(notary, left, trusted)
-    }
+    yield* consultAll(notaries, unmet, trusted)
     const rings = new Map<ServerName, KeyRing>()
     for (const server of all.keys()) rings.set(server, yield* ringOf(server, trusted, problems.get(server)))
     return rings

@@ -593,6 +593,21 @@ describe("RemoteKeys of servers that cannot be asked", () => {
     })
   )
 
+  it.effect("a request does not wait for a further notary of the operator once one has given the keys", () =>
+    Effect.gen(function* () {
+      const { server, url } = yield* world
+      yield* server.close
+      const { notary } = yield* notaryServer(notaryKey)
+      const silent = yield* tlsServer(() => undefined)
+      const silentName = "silent.test" as ServerName
+      const others = { [silentName]: `127.0.0.1:${silent.port}` }
+      const at = { name: notaryName, port: notary.port }
+      const { keys } = yield* node(server.port, url, at, others, [notaryName, silentName])
+      assert.isTrue(yield* has(keys, need(first), theirName, false))
+      assert.strictEqual(silent.requests.length, 0)
+    })
+  )
+
   it.effect("a voucher of one room cannot replace or end keys for which a notary of the operator vouches", () =>
     Effect.gen(function* () {
       const { server, url } = yield* world
