@@ -84,21 +84,21 @@ describe("Transactions", () => {
     })
   )
 
+  const inDatabase = (server: TestServer, statement: string) =>
+    server.run(Effect.flatMap(SqlClient.SqlClient, (sql) => Effect.orDie(sql.unsafe(statement))))
+
   /** Makes PostgreSQL refuse events with this text with this SQLSTATE. */
-  const refuseToStore = (server: TestServer, text: string, sqlState: string) =>
-    server.run(
-      Effect.flatMap(SqlClient.SqlClient, (sql) =>
-        Effect.andThen(
-          sql.unsafe(
-            `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-              IF NEW.body LIKE '%${text}%' THEN RAISE EXCEPTION 'refused' USING ERRCODE = '${sqlState}'; END IF;
-              RETURN NEW;
-            END $$`
-          ),
-          sql.unsafe("CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()")
-        ).pipe(Effect.orDie)
-      )
+  const refuseToStore = Effect.fnUntraced(function* (server: TestServer, text: string, sqlState: string) {
+    yield* inDatabase(
+      server,
+      `CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.body LIKE '%${text}%' THEN RAISE EXCEPTION 'refused' USING ERRCODE = '${sqlState}'; END IF;
+        RETURN NEW;
+      END $$`
     )
+    const trigger = "TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()"
+    yield* inDatabase(server, `CREATE OR REPLACE ${trigger}`)
+  })
 
   /** Four messages for blue, one of which its database refuses. */
   const sendPoison = Effect.fnUntraced(function* (sqlState: string) {
@@ -120,7 +120,9 @@ describe("Transactions", () => {
     yield* blue.start
     yield* refuseToStore(blue, "poison", sqlState)
     const attempt = Effect.exit(receive(blue, { transaction_id: "poisoned", pdus }))
-    return { attempt, readByBob: readsIn(blue, bob, room_id) }
+    const refuse = (text: string, state: string) => refuseToStore(blue, text, state)
+    const store = inDatabase(blue, "DROP TRIGGER refuse ON events")
+    return { attempt, readByBob: readsIn(blue, bob, room_id), refuse, store }
   })
 
   const errorsOf = (answer: Exit.Exit<TransactionAnswer, unknown>) =>
@@ -134,12 +136,29 @@ describe("Transactions", () => {
     })
   )
 
-  it.live("a transient failure fails the whole transaction, until the PDU has failed too often", () =>
+  it.live("a failure that may be transient fails the whole transaction, until the PDU has failed too often", () =>
     Effect.gen(function* () {
-      const { attempt, readByBob } = yield* sendPoison("53100")
+      const { attempt, readByBob } = yield* sendPoison("XX000")
       for (let count = 1; count < 5; count++) assert.isTrue(Exit.isFailure(yield* attempt))
       assert.deepStrictEqual(errorsOf(yield* attempt), ["The PDU cannot be handled"])
       assert.deepStrictEqual(yield* readByBob, ["first", "second", "third"])
+    })
+  )
+
+  it.live("no PDU is lost while the database is away or stores nothing, however often the transaction comes", () =>
+    Effect.gen(function* () {
+      const { attempt, readByBob, refuse, store } = yield* sendPoison("53100")
+      const states = ["53100", "53100", "57P01", "57014", "40P01", "55P03", "25006", "58030", "42501"]
+      for (const [count, state] of states.entries()) {
+        yield* refuse(count % 2 === 0 ? "poison" : "", state)
+        assert.isTrue(Exit.isFailure(yield* attempt), state)
+      }
+      // The time of the outage does not count towards a later failure of another kind.
+      yield* refuse("poison", "XX000")
+      assert.isTrue(Exit.isFailure(yield* attempt))
+      yield* store
+      assert.deepStrictEqual(errorsOf(yield* attempt), [])
+      assert.deepStrictEqual(yield* readByBob, ["first", "poison", "second", "third"])
     })
   )
 

@@ -24,6 +24,7 @@ import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { type KeptAnswer, ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Option, Schema, Semaphore } from "effect"
 import { awaitingOthers, withAnswerBudget } from "../runtime/AnswerBudget.ts"
+import { mayPass } from "../runtime/ItemFailure.ts"
 import { periodicallyOnce } from "../runtime/Singletons.ts"
 import { EduReceiver } from "./EduReceiver.ts"
 import { answerLimits } from "./FederationCalls.ts"
@@ -138,13 +139,16 @@ const make = Effect.gen(function* () {
 
   const noteFailure = (key: string) => setNewest(failures, key, (failures.get(key) ?? 0) + 1, rememberedFailures)
 
-  /** A failure that its origin does not recognise as such: the transaction will be repeated unchanged. */
+  /**
+   * Counts failures that its origin does not recognise as such: the transaction will be repeated unchanged. Those of this server's
+   * own do not count: its PDUs are not at fault, however long the database is away.
+   */
   const counted = <A, E>(key: string, work: (isLastAttempt: boolean) => Effect.Effect<A, E>) =>
     Effect.suspend(() =>
       Effect.onExit(work((failures.get(key) ?? 0) + 1 >= lastAttempt), (exit) =>
         Effect.sync(() => {
           if (Exit.isSuccess(exit)) failures.delete(key)
-          else if (Cause.hasDies(exit.cause)) noteFailure(key)
+          else if (Cause.hasDies(exit.cause) && !mayPass(exit.cause, true)) noteFailure(key)
         })
       )
     )

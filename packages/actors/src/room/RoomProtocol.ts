@@ -125,7 +125,7 @@ export type TakenMembership = typeof TakenMembership.Type
 
 /**
  * After a failure events are placed one by one. One at which it fails again is not tried any more: if the failure is of
- * that event ("faults"), or for whatever reason ("failures").
+ * that event ("faults"), or may be ("failures"), as it is none of this server's own (`mayPass`).
  */
 const Caution = Schema.Literals(["faults", "failures"])
 export type Caution = typeof Caution.Type

@@ -8,7 +8,7 @@
 import { BadRequest, isMatrixError, type MatrixError, statusOf } from "@greenroom/protocol/MatrixError"
 import { Cause, Data, Effect, Option, Predicate, Result } from "effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { isOfUnavailableNode, isOutOfResources } from "./NodeUnavailable.ts"
+import { findIn, isOfUnavailableNode, isOutOfResources } from "./NodeUnavailable.ts"
 
 /** Classes of SQLSTATE for faults of the data: data exception, constraint violation, limit of the program exceeded. */
 const dataStates = /^(22|23|54)/
@@ -70,26 +70,45 @@ const causePasses = (cause: Cause.Cause<unknown>, depth: number): boolean =>
   )
 
 /**
- * True if a repeat may succeed: the item is not at fault. At the last attempt only an interruption passes: an item that
- * keeps failing is not waited for any longer.
+ * SQLSTATEs for what the database, its operator and other statements cause, whatever the item: connections, conflicts, resources, locks,
+ * cancellation and files; timeouts of transactions; missing rights, tables, columns and functions; corrupted tables and indexes.
+ */
+const ownStates = /^((08|28|40|53|55|57|58)\w{3}|25P0[34]|42(501|P01|703|883)|XX00[12])$/
+
+/** 429, and 5xx for what this server waits for. */
+const isTemporary = ({ _tag }: MatrixError): boolean => statusOf[_tag] === 429 || statusOf[_tag] >= 500
+
+const isOwnFault = (fault: unknown): boolean =>
+  isMatrixError(fault)
+    ? isTemporary(fault)
+    : (Predicate.hasProperty(fault, "_tag") && passingTags.has(fault._tag)) ||
+      (Predicate.hasProperty(fault, "code") && typeof fault.code === "string" && ownStates.test(fault.code))
+
+/** Whether this server failed whatever the item is: a node or the database was not available, or at its limits. */
+const isOwnFailure = (cause: Cause.Cause<unknown>): boolean =>
+  Cause.hasInterruptsOnly(cause) ||
+  isOfUnavailableNode(cause) ||
+  isOutOfResources(cause) ||
+  findIn(cause, isOwnFault) !== undefined
+
+/**
+ * True if a repeat may succeed: the item is not at fault. At the last attempt only failures of this server's own pass, however long
+ * they last: an item that keeps failing for another reason is not waited for any longer.
  */
 export const mayPass = (cause: Cause.Cause<unknown>, isLastAttempt = false): boolean =>
-  isLastAttempt
-    ? Cause.hasInterruptsOnly(cause)
-    : isOfUnavailableNode(cause) || isOutOfResources(cause) || causePasses(cause, maxDepth)
+  isOwnFailure(cause) || (!isLastAttempt && causePasses(cause, maxDepth))
 
 /** An item of background work could not be handled now. A later attempt may succeed. */
 export class TryAgain extends Data.TaggedError("TryAgain")<{ readonly cause: unknown }> {}
 
 const internalError = new BadRequest({ error: "Internal error" })
 
-/** The error for good. Undefined for those that pass: 429, and 5xx for what this server waits for. */
+/** The error for good. Undefined for those that pass. */
 const refusalOf = (cause: Cause.Cause<MatrixError | TryAgain>): MatrixError | undefined => {
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
   if (error === undefined) return mayPass(cause) ? undefined : internalError
   if (error._tag === "TryAgain") return undefined
-  const status = statusOf[error._tag]
-  return status === 429 || status >= 500 ? undefined : error
+  return isTemporary(error) ? undefined : error
 }
 
 /** Whether a repeat of the request would be refused again. */

@@ -75,11 +75,12 @@ const find = (holds: (fault: unknown) => boolean, defect: unknown, depth = maxDe
       ? undefined
       : causesOf(defect).reduce((found: unknown, cause) => found ?? find(holds, cause, depth - 1), undefined)
 
-const findIn = (cause: Cause.Cause<unknown>, holds: (fault: unknown) => boolean): unknown =>
-  cause.reasons.reduce(
-    (found: unknown, reason) => found ?? (Cause.isDieReason(reason) ? find(holds, reason.defect) : undefined),
-    undefined
-  )
+const faultOf = (reason: Cause.Reason<unknown>): unknown =>
+  Cause.isDieReason(reason) ? reason.defect : Cause.isFailReason(reason) ? reason.error : undefined
+
+/** The first fault that fulfils a condition, among the errors and defects of a failure and their causes. */
+export const findIn = (cause: Cause.Cause<unknown>, holds: (fault: unknown) => boolean): unknown =>
+  cause.reasons.reduce((found: unknown, reason) => found ?? find(holds, faultOf(reason)), undefined)
 
 /** Whether a request failed because a node, or the database, was not available. */
 export const isOfUnavailableNode = (cause: Cause.Cause<unknown>): boolean =>

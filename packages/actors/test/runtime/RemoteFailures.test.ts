@@ -8,6 +8,7 @@ import {
   DeadlockError,
   LockTimeoutError,
   SqlError,
+  SqlSyntaxError,
   StatementTimeoutError,
   UniqueViolation,
   UnknownError
@@ -45,22 +46,27 @@ const failed = (code: string) => ({
 
 const verdictOf = (cause: Cause.Cause<unknown>) => ({
   passes: mayPass(cause),
+  isOwn: mayPass(cause, true),
   unavailable: isOfUnavailableNode(cause),
   full: isOutOfResources(cause),
   refusal: databaseRefusal(cause)
 })
 
-const passing = { passes: true, unavailable: false, full: false, refusal: undefined as string | undefined }
+const passing = { passes: true, isOwn: true, unavailable: false, full: false, refusal: undefined as string | undefined }
 const away = { ...passing, unavailable: true }
 const full = { ...passing, full: true, refusal: "nothing can be stored: refused" }
 const cancelled = { ...passing, refusal: "the database did not finish a statement: refused" }
-const atFault = { ...passing, passes: false }
+const unclear = { ...passing, isOwn: false }
+const atFault = { ...unclear, passes: false }
 
 const cases: ReadonlyArray<readonly [what: string, reason: SqlError["reason"], verdict: typeof passing]> = [
   ["bytes that are no text (22021)", new UnknownError(failed("22021")), atFault],
   ["a constraint (23514)", new UnknownError(failed("23514")), atFault],
   ["a unique key (23505)", new UniqueViolation({ ...failed("23505"), constraint: "key" }), atFault],
   ["a limit of PostgreSQL (54000)", new UnknownError(failed("54000")), atFault],
+  ["an internal error (XX000)", new UnknownError(failed("XX000")), unclear],
+  ["a table that is being moved (42P01)", new SqlSyntaxError(failed("42P01")), passing],
+  ["a file that cannot be read (58030)", new UnknownError(failed("58030")), passing],
   ["a deadlock (40P01)", new DeadlockError(failed("40P01")), cancelled],
   ["a cancelled statement (57014)", new StatementTimeoutError(failed("57014")), cancelled],
   ["a wait for a lock (55P03)", new LockTimeoutError(failed("55P03")), cancelled],
@@ -79,6 +85,7 @@ describe("failures of the database at another node", () => {
         const commit = new CommitFailed({ roomId: "!a:b", fence: 1, untouched: true, cause: Cause.fail(statement) })
         for (const defect of [statement, commit]) {
           assert.deepStrictEqual(verdictOf(Cause.die(defect)), verdict, "at this node")
+          assert.deepStrictEqual(verdictOf(Cause.fail(defect)), verdict, "as an error")
           assert.deepStrictEqual(verdictOf(yield* atOtherNode(defect)), verdict, "at another node")
         }
       }).pipe(Effect.provide(RpcSerialization.layerNdjson))
