@@ -103,4 +103,43 @@ layer(Servers.layer, { excludeTestServices: true, timeout: "3 minutes" })("Event
         assert.notInclude(ids(yield* readBack(bob, room_id)), topic.event_id)
       })
   )
+
+  it.effect("pages of history are requested first from the server that gave the last one", () =>
+    Effect.gen(function* () {
+      const { good, network } = yield* Servers
+      const { alice, blue, bob, evil, number, red, room_id } = yield* todaysScene(network, "11")
+      const carol = `@carol${number}:good.test`
+      good.respond = () => notFound
+      const room = yield* good.join(red, room_id, carol)
+      for (const person of [alice, bob]) {
+        yield* sees(person, (event) => event.room_id === room_id && isMember(carol, "join")(event))
+      }
+      const chain = [good.event(room, { sender: carol }, { prevEvents: [imaginedHash()] })]
+      for (let length = 1; length < 350; length++)
+        chain.push(good.event(room, { sender: carol }, { prevEvents: chain.slice(-1) }))
+      const last = chain.at(-1)!
+      const state = ids([...room.state.values()])
+      good.useVersion(room_id, "11")
+      evil.respond = () => notFound
+      good.respond = ({ path }) => {
+        if (path.startsWith("/v1/state_ids/")) return { status: 200, body: { pdu_ids: state, auth_chain_ids: state } }
+        const from = /^\/v1\/backfill\/.*[?&]v=([^&]+)/.exec(path)?.[1]
+        if (from === undefined) return notFound
+        const end = chain.findIndex(({ event_id }) => event_id === from)
+        const pdus = chain.slice(Math.max(0, end - 100), end).toReversed()
+        return {
+          status: 200,
+          body: { origin: "good.test", origin_server_ts: 1, pdus: pdus.map((event) => good.toPdu(event)) }
+        }
+      }
+      assert.deepStrictEqual(yield* good.tell(blue, last), [undefined])
+      yield* sees(bob, ({ event_id }) => event_id === last.event_id)
+      const earlier = evil.asked.length
+      yield* readBack(bob, room_id)
+      const pages = (server: HostileServer, from = 0) =>
+        server.asked.slice(from).filter((path) => path.startsWith("/v1/backfill/")).length
+      assert.isAtLeast(pages(good), 3)
+      assert.isAtMost(pages(evil, earlier), 2)
+    })
+  )
 })

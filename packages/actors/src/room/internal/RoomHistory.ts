@@ -54,6 +54,10 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
 
   /** Servers that did not answer in time, and have not given history since: they are asked last. */
   const slow = new Set<ServerName>()
+  /** The server that gave history last, which is asked first. */
+  let giver: ServerName | undefined
+
+  const rankOf = (server: ServerName): number => (server === giver ? 0 : slow.has(server) ? 2 : 1)
 
   /** When gaps were tried that no server could fill. */
   const fruitless = new Map<EventId, number>()
@@ -61,6 +65,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
   const noteFruitless = (at: EventId, now: number) => setNewest(fruitless, at, now, maxFruitless)
 
   const noteSlow = (server: ServerName) => {
+    if (server === giver) giver = undefined
     slow.add(server)
     if (slow.size > maxServers) slow.delete(slow.values().next().value!)
   }
@@ -92,7 +97,7 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     const ends = at === undefined ? yield* endsOfHistory(room) : end
     const starts = ends.length > 1 ? [ends, ends.slice(0, 1)] : [ends]
     const others = [...room.servers.keys()].filter((key) => key !== serverName)
-    const servers = others.toSorted((a, b) => Number(slow.has(a)) - Number(slow.has(b))).slice(0, maxServers)
+    const servers = others.toSorted((a, b) => rankOf(a) - rankOf(b)).slice(0, maxServers)
     const attempts = starts.flatMap((from) => servers.map((server) => ({ from, server })))
     const isInside = end[0] !== undefined && (yield* hasOlder(room, end[0]))
     const until = now + fetchTimeout
@@ -112,7 +117,10 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
       const found = Option.getOrUndefined(fetched.success)
       if (found === undefined || found.events.length === 0) continue
       slow.delete(server)
-      if (yield* intakeLock.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, found)))) return true
+      if (yield* intakeLock.withPermits(1)(Effect.flatMap(loadOurs, (now) => storeHistory(now, found)))) {
+        giver = server
+        return true
+      }
     }
     if (at !== undefined) noteFruitless(at, now)
     return false
