@@ -225,6 +225,20 @@ describe("ServerDiscovery", () => {
     })
   )
 
+  it.effect("the .well-known document is read from the next address of a host where the first does not answer", () =>
+    Effect.gen(function* () {
+      const web = yield* tlsServer(() => ({ body: JSON.stringify({ "m.server": "10.0.0.8:7443" }) }))
+      const dns = yield* dnsServer({ srv: {}, a: { "example.org": ["127.0.0.2", "127.0.0.1"] } })
+      const { find } = yield* discovery({
+        dnsServers: [dns.address],
+        addressPolicy: "any",
+        certificateAuthorities: [web.authority],
+        wellKnownPort: web.port
+      })
+      assert.strictEqual((yield* find(name))[0]?.host, "10.0.0.8")
+    })
+  )
+
   it.effect("a name that no URL can have as its host has no .well-known document", () =>
     Effect.gen(function* () {
       const names = ["99999999999999999999", "1.2.3.456", "xn--a"]

@@ -27,6 +27,9 @@ const maxRedirects = 5
 const maxBytes = 50 * 1024
 const timeout = 5_000
 
+/** How many addresses of a host are tried, until one answers. */
+const maxAddresses = 3
+
 const minute = 60_000
 const hour = 60 * minute
 
@@ -115,8 +118,11 @@ export const makeWellKnown = (
     const host = url.hostname.replace(/^\[|\]$/g, "")
     const found = isIP(host) === 0 ? yield* addresses(host) : [host]
     if (found === undefined) return yield* get(url, undefined)
-    const allowed = found.find((address) => isAllowedHost(policy, address))
-    return allowed === undefined ? undefined : yield* get(url, allowed)
+    for (const address of found.filter((address) => isAllowedHost(policy, address)).slice(0, maxAddresses)) {
+      const answer = yield* get(url, address)
+      if (answer !== undefined) return answer
+    }
+    return undefined
   })
 
   const follow = Effect.fnUntraced(function* (host: string) {
