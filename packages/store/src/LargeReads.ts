@@ -220,6 +220,25 @@ export const takeBytes = (bytes: number): Effect.Effect<void> =>
 export const giveBytes = (bytes: number): Effect.Effect<void> =>
   Effect.withFiber((fiber) => Context.get(fiber.context, CurrentAllowance).give(bytes))
 
+/** Gives back what an effect has read when it has ended, because its result has nothing of it. */
+export const givingBack = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => {
+    const allowance = Context.get(fiber.context, CurrentAllowance)
+    let bytes = 0
+    const counting: Allowance = {
+      take: (more) => {
+        bytes += more
+        return allowance.take(more)
+      },
+      expect: (more) => allowance.expect(more),
+      give: (less) => {
+        bytes -= less
+        return allowance.give(less)
+      }
+    }
+    return Effect.tap(Effect.provideService(effect, CurrentAllowance, counting), () => allowance.give(bytes))
+  })
+
 /** Waits for the permits of a request with more than `smallRead` bytes. */
 const expectLarge: Effect.Effect<void> = Effect.withFiber((fiber) =>
   Context.get(fiber.context, CurrentAllowance).expect(smallRead + 1)

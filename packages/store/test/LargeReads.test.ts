@@ -5,6 +5,7 @@ import {
   expectEvents,
   freeRead,
   giveBytes,
+  givingBack,
   LargeReads,
   makeLargeReads,
   ownAllowance,
@@ -125,7 +126,7 @@ describe("LargeReads", () => {
         const log: Array<string> = []
         const end = yield* Latch.make(false)
         const first = yield* Effect.forkChild(
-          withAllowance(Effect.andThen(Effect.andThen(takeBytes(2 * MiB), giveBytes(2 * MiB - 10)), end.await)),
+          withAllowance(Effect.andThen(Effect.andThen(givingBack(takeBytes(2 * MiB)), takeBytes(10)), end.await)),
           { startImmediately: true }
         )
         yield* Fiber.join(yield* request([2 * MiB], yield* Latch.make(true), log, "second"))

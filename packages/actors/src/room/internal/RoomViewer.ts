@@ -11,7 +11,7 @@ import { maxPageBytes } from "@greenroom/protocol/Pagination"
 import type { StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { ForgottenRoomStore } from "@greenroom/store/ForgottenRoomStore"
-import { giveBytes } from "@greenroom/store/LargeReads"
+import { giveBytes, givingBack } from "@greenroom/store/LargeReads"
 import { type RoomMembership, RoomStore } from "@greenroom/store/RoomStore"
 import { type StateRef, type StateSelection, StateStore } from "@greenroom/store/StateStore"
 import type { StreamPosition } from "@greenroom/store/StreamToken"
@@ -164,7 +164,7 @@ export const makeRoomViewer = Effect.gen(function* () {
       scanned += page.events.length
       bytes += page.bytes
       const before = found.length
-      const visible = withoutIgnored(ignored, yield* visibleTo(reader, page.events))
+      const visible = withoutIgnored(ignored, yield* givingBack(visibleTo(reader, page.events)))
       found.push(...(yield* selection.of(reader.roomNid, visible)).slice(0, limit - before))
       if (found.length > before) kept += page.bytes
       else yield* giveBytes(page.bytes)
