@@ -93,7 +93,8 @@ export const withQuery = (path: string, query: ReadonlyArray<readonly [string, s
 export const encodeContent = (destination: ServerName, content: JsonObject): Effect.Effect<Buffer, RemoteInvalid> =>
   Effect.mapError(
     encodeCanonicalJson(content),
-    ({ reason }) => new RemoteInvalid({ destination, reason: `what is sent has no canonical form: ${reason}` })
+    ({ reason }) =>
+      new RemoteInvalid({ destination, reason: `what is sent has no canonical form: ${reason}`, isUnsent: true })
   )
 
 /** The longest wait before another request that a server can ask for in the body of an answer, in ms. */
@@ -205,14 +206,15 @@ const make = Effect.gen(function* () {
     if (budget === undefined) return yield* exchange(call, call.maxBytes)
     const maxBytes = Math.min(call.maxBytes, budget.left)
     if (maxBytes <= 0) {
-      return yield* new RemoteInvalid({ destination: call.destination, reason: "the answers are too large together" })
+      const reason = "the answers are too large together"
+      return yield* new RemoteInvalid({ destination: call.destination, reason, isUnsent: true })
     }
     const spend = (bytes: number) => {
       budget.left -= bytes
     }
     return yield* exchange(call, maxBytes).pipe(
       Effect.tap(({ body }) => Effect.sync(() => spend(body.length))),
-      Effect.tapErrorTag("RemoteInvalid", () => Effect.sync(() => spend(maxBytes)))
+      Effect.tapErrorTag("RemoteInvalid", ({ isUnsent }) => Effect.sync(() => spend(isUnsent === true ? 0 : maxBytes)))
     )
   })
 
@@ -224,7 +226,8 @@ const make = Effect.gen(function* () {
 
   /**
    * Asks when few other requests to the server are under way, and notes whether it could be reached. Every answer shows that, but for
-   * that of a proxy to a costly request, which shows nothing, as does an answer that was given up by a limit of ours.
+   * that of a proxy to a costly request, which shows nothing, as do an answer that was given up by a limit of ours and a request that
+   * was not sent.
    */
   const inTurn = <A, B>(
     call: Call<A>,
@@ -236,10 +239,9 @@ const make = Effect.gen(function* () {
     const noted = asked.pipe(
       Effect.tap((answer) => (isOfProxy(answer) ? Effect.void : succeeded)),
       Effect.tapError((error) => {
-        if (error._tag !== "RemoteUnreachable") {
-          return error._tag === "RemoteRefused" && isProxied(error) ? Effect.void : succeeded
-        }
-        return destinations.failed(error)
+        if (error._tag === "RemoteUnreachable") return destinations.failed(error)
+        const showsNothing = error._tag === "RemoteRefused" ? isProxied(error) : error.isUnsent === true
+        return showsNothing ? Effect.void : succeeded
       })
     )
     if (call.isUrgent === true) return limited(destination, noted, timeoutOf(call))

@@ -39,7 +39,9 @@ export class RemoteRefused extends Schema.TaggedError<RemoteRefused>()("RemoteRe
 /** The server answered with something that is no answer: not JSON, too large, not of the form that was asked for. */
 export class RemoteInvalid extends Schema.TaggedError<RemoteInvalid>()("RemoteInvalid", {
   destination: ServerName,
-  reason: Schema.String
+  reason: Schema.String,
+  /** The server was not asked, as the request cannot be encoded or its answer would be too large: nothing is known of it. */
+  isUnsent: Schema.optionalKey(Schema.Boolean)
 }) {
   override get message(): string {
     return `${this.destination}: ${this.reason}`

@@ -94,6 +94,27 @@ describe("FederationClient", () => {
     })
   )
 
+  it.effect("a request that is not sent shows nothing of its server", () =>
+    Effect.gen(function* () {
+      const { client, destinations, server, state, today } = yield* world()
+      const unsent = Effect.gen(function* () {
+        const [asked, noted] = [server.requests.length, yield* destinations.list]
+        const bad = { [alice]: Number.NaN }
+        assert.deepInclude(yield* Effect.flip(today.queryKeys(name, bad)), { _tag: "RemoteInvalid", isUnsent: true })
+        const state = withAnswerBudget(0, "a", client.getState(name, roomId))
+        assert.deepInclude(yield* Effect.flip(state), { _tag: "RemoteInvalid", isUnsent: true })
+        assert.deepStrictEqual(yield* destinations.list, noted)
+        assert.strictEqual(server.requests.length, asked)
+      })
+      yield* unsent
+      state.reply = says(503, {})
+      yield* Effect.flip(client.queryProfile(alice))
+      assert.strictEqual((yield* destinations.list)[0]?.failures, 1)
+      yield* TestClock.adjust("1 second")
+      yield* unsent
+    })
+  )
+
   it.effect("an unreachable server is not tried again before its back-off ends, or until it sends a request", () =>
     Effect.gen(function* () {
       const { client, destinations, server, state } = yield* world()
