@@ -4,6 +4,8 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Rooms } from "@greenroom/actors/room/Rooms"
+import { ArrivingAnswers } from "@greenroom/actors/runtime/AnswerBudget"
+import { ArrivingBodies } from "@greenroom/actors/runtime/ArrivingBodies"
 import type { Session } from "@greenroom/actors/runtime/Session"
 import { Sync } from "@greenroom/actors/sync/Sync"
 import { RemoteDeviceKeys } from "@greenroom/actors/user/encryption/RemoteDeviceKeys"
@@ -13,6 +15,7 @@ import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyO
 import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
 import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Result } from "effect"
+import { SqlClient } from "effect/sql"
 import type { Body } from "../support/Curl.ts"
 import { homeServers, type TestServer } from "./support/HomeServers.ts"
 import { HostileServer } from "./support/HostileServer.ts"
@@ -172,6 +175,27 @@ describe("Devices of users of other servers", () => {
       yield* update({ device_id: "D", stream_id: 4, prev_id: [3], keys: keysOf("D") })
       assert.deepStrictEqual(Object.keys((yield* query).devices), ["A", "B", "C", "D"])
     })
+  )
+
+  it.live("a list that this server gave up by a limit of its own is requested again soon", () =>
+    Effect.gen(function* () {
+      const { list, query, red, requestCount } = yield* scene
+      const backOff = red.run(
+        SqlClient.SqlClient.use((sql) =>
+          Effect.orDie(
+            sql`SELECT failures, retry_at > extract(epoch FROM now()) * 1000 AS waits FROM remote_device_lists`
+          )
+        )
+      )
+      list.more = { padding: " ".repeat(2 * 1024 * 1024) }
+      for (let time = 1; time <= 3; time++) {
+        assert.deepStrictEqual((yield* query).failures, ["evil.test"])
+        assert.deepStrictEqual(yield* backOff, [{ failures: 0, waits: true }])
+        assert.strictEqual(requestCount(), time)
+      }
+      list.more = {}
+      assert.deepStrictEqual(Object.keys((yield* query).devices), ["A"])
+    }).pipe(Effect.provideService(ArrivingAnswers, new ArrivingBodies(512 * 1024)))
   )
 
   it.live(

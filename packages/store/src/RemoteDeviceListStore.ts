@@ -109,6 +109,8 @@ export class RemoteDeviceListStore extends Context.Service<
     readonly finish: (fetched: ReadonlyArray<FetchedDevices>, announceFirst: boolean) => Effect.Effect<void>
     /** Starts the back-off of lists that the server did not send. */
     readonly failed: (userIds: ReadonlyArray<UserId>, now: number) => Effect.Effect<void>
+    /** Leaves lists alone until a time, without a failure of the server. */
+    readonly postpone: (userIds: ReadonlyArray<UserId>, until: number) => Effect.Effect<void>
     /** Stale lists of a server that may be requested now, at most `limit`. */
     readonly due: (server: ServerName, now: number, limit: number) => Effect.Effect<ReadonlyArray<UserId>>
     /** When a stale list of the server may be requested; undefined if none is stale. */
@@ -229,6 +231,13 @@ export class RemoteDeviceListStore extends Context.Service<
               ORDER BY user_id FOR UPDATE)`
         }, Effect.orDie)
 
+        const postpone = (userIds: ReadonlyArray<UserId>, until: number) =>
+          sql`
+            UPDATE remote_device_lists SET retry_at = greatest(retry_at, ${until}::bigint)
+            WHERE user_id IN (
+              SELECT user_id FROM remote_device_lists WHERE user_id = ANY (${texts(userIds)}::text[])
+              ORDER BY user_id FOR UPDATE)`.pipe(Effect.asVoid, Effect.orDie)
+
         /** The longest wait of a list with its number of failures. */
         const longestWait = sql`least(${longestBackOff}::float8, ${firstBackOff}::float8 * 2 ^ least(failures, 20))::bigint`
 
@@ -260,6 +269,7 @@ export class RemoteDeviceListStore extends Context.Service<
           begin,
           finish,
           failed,
+          postpone,
           due: (server, now, limit) =>
             sql<{ user_id: string }>`
               SELECT user_id FROM remote_device_lists

@@ -8,9 +8,8 @@
  * Source: "Device Management" of the server-server specification.
  */
 import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
-import type { JsonObject } from "@greenroom/protocol/Json"
 import { type RemoteDevices as DevicesOfUser, RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
-import { Clock, Deferred, Effect, Option, Result, Semaphore } from "effect"
+import { Clock, Deferred, Effect, Result, Semaphore } from "effect"
 import { Entity } from "effect/cluster"
 import { sliced } from "../runtime/Slices.ts"
 import { Destinations } from "./Destinations.ts"
@@ -35,13 +34,16 @@ const maxResynced = 100
 const questionsAtOnce = 5
 const questionWindow = 60_000
 const resyncInterval = 10_000
+/** How long lists wait whose requests this server gave up by a limit of its own, in ms. */
+const ownLimitDelay = 10_000
 
 /** The devices of a user as the server gave them. */
 interface Answer extends DevicesOfUser {
   readonly streamId?: number
 }
 
-type Answers = ReadonlyMap<UserId, Answer>
+/** What is known of a user after a question; "given up" where this server gave it up by a limit of its own. */
+type Outcome = readonly [UserId, Answer | "given up"]
 
 // --- Behaviour --------------------------------------------------------------------------------------------------------
 
@@ -70,16 +72,19 @@ const behaviour = Effect.gen(function* () {
     return count < questionsAtOnce ? now : now + resyncInterval
   }
 
-  const noAnswer = (error: RemoteError) =>
-    Effect.as(Effect.logDebug(`${server} does not return the devices`, error), Option.none<JsonObject>())
+  const withoutAnswer = (userIds: ReadonlyArray<UserId>, error: RemoteError): ReadonlyArray<Outcome> =>
+    error._tag === "RemoteUnreachable" && error.isOwnLimit === true ? userIds.map((userId) => [userId, "given up"]) : []
 
   const askForMany = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, isUrgent: boolean) {
     const wanted = Object.fromEntries(userIds.map((userId) => [userId, []]))
-    const answer = yield* Effect.catch(Effect.asSome(client.queryKeys(server, wanted, isUrgent)), noAnswer)
-    if (Option.isNone(answer)) return []
+    const answer = yield* Effect.result(client.queryKeys(server, wanted, isUrgent))
+    if (Result.isFailure(answer)) {
+      yield* Effect.logDebug(`${server} does not return the devices`, answer.failure)
+      return withoutAnswer(userIds, answer.failure)
+    }
     return yield* sliced(function* () {
-      const answers: Array<readonly [UserId, Answer]> = []
-      for (const userId of userIds) answers.push([userId, yield* readQueriedUser(userId, answer.value)])
+      const answers: Array<Outcome> = []
+      for (const userId of userIds) answers.push([userId, yield* readQueriedUser(userId, answer.success)])
       return answers
     })
   })
@@ -88,26 +93,32 @@ const behaviour = Effect.gen(function* () {
   const askForOne = Effect.fnUntraced(function* (userId: UserId, isUrgent: boolean) {
     const answer = yield* Effect.result(client.userDevices(server, userId, isUrgent))
     if (Result.isFailure(answer)) {
-      return answer.failure._tag === "RemoteUnreachable" ? [] : yield* askForMany([userId], isUrgent)
+      return answer.failure._tag === "RemoteUnreachable"
+        ? withoutAnswer([userId], answer.failure)
+        : yield* askForMany([userId], isUrgent)
     }
     const devices = yield* sliced(() => readUserDevices(userId, answer.success))
-    return devices === undefined ? [] : [[userId, devices] as const]
+    const answers: ReadonlyArray<Outcome> = devices === undefined ? [] : [[userId, devices]]
+    return answers
   })
 
-  const askFor = (userIds: ReadonlyArray<UserId>, isUrgent: boolean): Effect.Effect<Answers> =>
-    Effect.map(
-      userIds.length > few
-        ? askForMany(userIds, isUrgent)
-        : Effect.map(
-            Effect.forEach(userIds, (userId) => askForOne(userId, isUrgent), { concurrency: few }),
-            (answers) => answers.flat()
-          ),
-      (answers) => new Map<UserId, Answer>(answers)
-    )
+  const askFor = (userIds: ReadonlyArray<UserId>, isUrgent: boolean): Effect.Effect<ReadonlyArray<Outcome>> =>
+    userIds.length > few
+      ? askForMany(userIds, isUrgent)
+      : Effect.map(
+          Effect.forEach(userIds, (userId) => askForOne(userId, isUrgent), { concurrency: few }),
+          (answers) => answers.flat()
+        )
 
   const fetch = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>, isUrgent: boolean) {
     const begun = yield* store.begin(userIds)
-    const answers = yield* askFor(userIds, isUrgent)
+    const outcomes = yield* askFor(userIds, isUrgent)
+    const answers = new Map<UserId, Answer>()
+    const givenUp = new Set<UserId>()
+    for (const [userId, outcome] of outcomes) {
+      if (outcome === "given up") givenUp.add(userId)
+      else answers.set(userId, outcome)
+    }
     const now = yield* Clock.currentTimeMillis
     const fetched = begun.flatMap((question) => {
       const answer = answers.get(question.userId)
@@ -117,7 +128,8 @@ const behaviour = Effect.gen(function* () {
     })
     // Many users are asked for when a client first needs the keys of a room: no list was known, so no change is announced.
     if (fetched.length > 0) yield* store.finish(fetched, userIds.length <= few)
-    const missing = userIds.filter((userId) => !answers.has(userId))
+    if (givenUp.size > 0) yield* store.postpone([...givenUp], now + ownLimitDelay)
+    const missing = userIds.filter((userId) => !answers.has(userId) && !givenUp.has(userId))
     if (missing.length > 0) yield* store.failed(missing, now)
     return answers
   })
