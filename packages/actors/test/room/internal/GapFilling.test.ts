@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises"
 import { assert, layer } from "@effect/vitest"
-import { RoomId } from "@greenroom/protocol/Identifiers"
+import { type EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import { LargeReads, makeLargeReads, withAllowance } from "@greenroom/store/LargeReads"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Fiber, Layer } from "effect"
@@ -50,22 +50,37 @@ layer(homeServer, { excludeTestServices: true })("pages with gaps", (it) => {
       const [alice, bob] = [guest("alice"), guest("bob")]
       const say = (session: typeof alice, room: RoomId) =>
         rooms.send(session, room, "m.room.message", { msgtype: "m.text", body: "x".repeat(20_000) })
-      const read = (session: typeof alice, room: RoomId, limit: number) =>
-        withAllowance(reader.messages(session, room, { dir: "b", limit })).pipe(Effect.provideService(LargeReads, few))
-      const { room_id } = yield* remoteMembers("11")
-      yield* rooms.setState(alice, room_id, "m.room.history_visibility", "", { history_visibility: "joined" })
-      const { event_id } = yield* say(alice, room_id)
-      yield* sql`
-        INSERT INTO timeline_gaps (room_nid, xid, nid)
-        SELECT room_nid, xid, nid FROM events WHERE event_id = ${event_id}`
-      const other = (yield* rooms.create(bob, {})).room_id
+      const limited = <A, E, R>(read: Effect.Effect<A, E, R>) =>
+        withAllowance(read).pipe(Effect.provideService(LargeReads, few))
+      const other = RoomId.make((yield* rooms.create(bob, {})).room_id)
       yield* say(bob, other)
-      const waiting = yield* Effect.forkChild(read(alice, room_id, 2))
-      while (!requests.some(({ path }) => path.includes("/backfill/"))) yield* Effect.promise(() => setImmediate())
-      assert.lengthOf((yield* read(bob, RoomId.make(other), 1)).chunk, 1)
-      assert.isUndefined(waiting.pollUnsafe())
+
+      /** Begins to read a room with a gap before its last event. Returns when another server was asked. */
+      const reading = Effect.fnUntraced(function* <A, E>(read: (room: RoomId, event: EventId) => Effect.Effect<A, E>) {
+        const { room_id } = yield* remoteMembers("11")
+        const joined = { history_visibility: "joined" }
+        const before = yield* rooms.setState(alice, room_id, "m.room.history_visibility", "", joined)
+        const { event_id } = yield* say(alice, room_id)
+        yield* sql`
+          INSERT INTO timeline_gaps (room_nid, xid, nid)
+          SELECT room_nid, xid, nid FROM events WHERE event_id = ${event_id}`
+        const fiber = yield* Effect.forkChild(limited(read(room_id, before.event_id)))
+        const path = `/backfill/${encodeURIComponent(room_id)}`
+        while (!requests.some((request) => request.path.includes(path))) yield* Effect.promise(() => setImmediate())
+        return fiber
+      })
+
+      const page = yield* reading((room) => reader.messages(alice, room, { dir: "b", limit: 2 }))
+      const ofBob = limited(reader.messages(bob, other, { dir: "b", limit: 1 }))
+      assert.lengthOf((yield* ofBob).chunk, 1)
+      // What is before the event stays in memory while the page after it waits.
+      const context = yield* reading((room, event) => reader.context(alice, room, event, { limit: 10 }))
+      assert.lengthOf((yield* ofBob).chunk, 1)
+      assert.isUndefined(page.pollUnsafe())
+      assert.isUndefined(context.pollUnsafe())
       yield* close
-      assert.lengthOf((yield* Fiber.join(waiting)).chunk, 2)
+      assert.lengthOf((yield* Fiber.join(page)).chunk, 2)
+      assert.lengthOf((yield* Fiber.join(context)).events_after, 1)
     })
   )
 })
