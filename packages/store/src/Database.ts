@@ -136,7 +136,8 @@ const migrations = {
   "0103_alias_reservations": () => import("./migrations/0103_alias_reservations.ts"),
   "0104_waiting_events": () => import("./migrations/0104_waiting_events.ts"),
   "0105_withheld_redactions": () => import("./migrations/0105_withheld_redactions.ts"),
-  "0106_epochs_without_start": () => import("./migrations/0106_epochs_without_start.ts")
+  "0106_epochs_without_start": () => import("./migrations/0106_epochs_without_start.ts"),
+  "0107_unverified_copies": () => import("./migrations/0107_unverified_copies.ts")
 }
 
 /** The names of all migrations, such as `0003_federation`. */

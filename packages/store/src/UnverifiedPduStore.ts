@@ -1,6 +1,6 @@
 /**
  * PDUs of rooms of ours whose signatures could not be checked yet, because the keys of a server were missing. They are
- * kept until the keys are known, or until they are too old.
+ * kept until the keys are known, or until they are too old. The copy of each server that sent a PDU is kept: those of some may be forged.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
  */
@@ -53,14 +53,14 @@ export class UnverifiedPduStore extends Context.Service<
   UnverifiedPduStore,
   {
     /**
-     * Keeps PDUs that a server sent, up to a bound. Returns the IDs of the events that are kept now,
+     * Keeps PDUs that a server sent, up to a bound. Returns the IDs of those of its events that are kept now,
      * those that were kept before among them. Signals work of the kind `unverified PDUs`.
      */
     readonly keep: (origin: ServerName, pdus: ReadonlyArray<UnverifiedPdu>) => Effect.Effect<ReadonlySet<EventId>>
     /** The servers for whose keys PDUs wait, at most `limit`. */
     readonly signers: (limit: number) => Effect.Effect<ReadonlyArray<ServerName>>
-    /** The PDUs that wait for the keys of a server, oldest first, at most `limit`. */
-    readonly waitingFor: (signer: ServerName, limit: number) => Effect.Effect<ReadonlyArray<KeptPdu>>
+    /** The PDUs after that number which wait for the keys of a server, oldest first, at most `limit`. */
+    readonly waitingFor: (signer: ServerName, after: number, limit: number) => Effect.Effect<ReadonlyArray<KeptPdu>>
     readonly remove: (ids: ReadonlyArray<number>) => Effect.Effect<void>
     /** Forgets what came before that time. */
     readonly forget: (before: number) => Effect.Effect<void>
@@ -90,11 +90,12 @@ export class UnverifiedPduStore extends Context.Service<
             WINDOW so_far AS (ORDER BY place)
           ) AS given, present
           WHERE present.pdus + given.pdus <= ${maxPdus}::bigint AND present.bytes + given.bytes <= ${maxBytes}::bigint
-          ON CONFLICT (room_id, event_id) DO UPDATE SET signer = excluded.signer`
+          ON CONFLICT (room_id, event_id, origin) DO UPDATE SET signer = excluded.signer`
         yield* sql.withTransaction(Effect.andThen(keeping, signalWork(sql, "unverified PDUs")))
         const rows = yield* sql<{ event_id: string }>`
           SELECT event_id FROM unverified_pdus
-          JOIN unnest(${roomIds}::text[], ${ids}::text[]) AS given (room_id, event_id) USING (room_id, event_id)`
+          JOIN unnest(${roomIds}::text[], ${ids}::text[]) AS given (room_id, event_id) USING (room_id, event_id)
+          WHERE origin = ${origin}`
         return new Set(rows.map((row) => row.event_id as EventId))
       }, Effect.orDie)
 
@@ -108,9 +109,9 @@ export class UnverifiedPduStore extends Context.Service<
             Effect.map((rows) => rows.map((row) => row.signer as ServerName)),
             Effect.orDie
           ),
-        waitingFor: (signer, limit) =>
+        waitingFor: (signer, after, limit) =>
           kept(sql<Row>`
-            SELECT * FROM unverified_pdus WHERE signer = ${signer} ORDER BY id LIMIT ${limit}`),
+            SELECT * FROM unverified_pdus WHERE signer = ${signer} AND id > ${after} ORDER BY id LIMIT ${limit}`),
         remove: (ids) =>
           sql`DELETE FROM unverified_pdus WHERE id = ANY (${bigints(ids)}::bigint[])`.pipe(Effect.asVoid, Effect.orDie),
         forget: (before) =>

@@ -29,13 +29,18 @@ const make = Effect.gen(function* () {
 
   /** PDUs that still cannot be verified stay for the next attempt. */
   const tryAgain = Effect.fn("UnverifiedPdus.tryAgain")(function* (signer: ServerName) {
-    const waiting = yield* store.waitingFor(signer, triedAtOnce)
-    for (const [origin, kept] of Map.groupBy(waiting, (keptPdu) => keptPdu.origin)) {
-      const received = yield* rooms.receive(
-        origin,
-        kept.map(({ pdu }) => pdu)
-      )
-      yield* store.remove(kept.filter((_, index) => !received[index]!.isKept).map(({ id }) => id))
+    let tried = 0
+    while (true) {
+      const waiting = yield* store.waitingFor(signer, tried, triedAtOnce)
+      for (const [origin, kept] of Map.groupBy(waiting, (keptPdu) => keptPdu.origin)) {
+        const received = yield* rooms.receive(
+          origin,
+          kept.map(({ pdu }) => pdu)
+        )
+        yield* store.remove(kept.filter((_, index) => !received[index]!.isKept).map(({ id }) => id))
+      }
+      if (waiting.length < triedAtOnce) return
+      tried = waiting.at(-1)!.id
     }
   })
 
