@@ -164,8 +164,7 @@ export class OutgoingStore extends Context.Service<
         return Option.map(Option.fromNullishOr(rows[0]), toNext)
       }, Effect.orDie)
 
-      // A node of an older version stores transactions without their requests. If a crash of the database undoes this, the PDUs are sent
-      // again in another transaction, and the destination recognises them.
+      // A node of an older version stores transactions without their requests.
       const prepare = Effect.fnUntraced(function* (
         destination: ServerName,
         { eventNids, prevIds, transactionId, ts }: StoredTransaction,
@@ -173,7 +172,7 @@ export class OutgoingStore extends Context.Service<
         fence?: Fence
       ) {
         const rows = yield* Effect.orDie(sql<{ stands: boolean; stored: boolean }>`
-          WITH ${asynchronousCommit(sql)}, fenced AS MATERIALIZED (SELECT ${stands(sql, fence)} AS stands FROM asynchronous_commit),
+          WITH fenced AS MATERIALIZED (SELECT ${stands(sql, fence)} AS stands),
           stored AS (
             INSERT INTO outgoing_transactions (destination, number, transaction_id, ts, prev_ids, event_nids, uri, body)
             SELECT ${destination},
