@@ -65,12 +65,9 @@ export const makeGapFilling = Effect.gen(function* () {
   const oldestOf = (roomNid: number) =>
     Effect.map(events.timelines([{ roomNid, after: beginning, upTo: theEnd }], "f", 1), ([oldest]) => oldest)
 
-  /** Fetches earlier events if our history begins after the room's; true if there is more of it now. */
-  const fetchHistory = Effect.fnUntraced(function* (roomId: RoomId, roomNid: number) {
-    const oldest = yield* oldestOf(roomNid)
-    if (oldest === undefined || oldest.event.type === "m.room.create") return false
-    return yield* backfill(roomId)
-  })
+  /** Whether our history begins after that of the room. */
+  const beginsLate = (roomNid: number) =>
+    Effect.map(oldestOf(roomNid), (oldest) => oldest !== undefined && oldest.event.type !== "m.room.create")
 
   /** The part of the timeline that the page covers. Forwards, what came before all that is here is not part of it. */
   const covered = Effect.fnUntraced(function* <A>({ direction, range }: PageToFill<A>, { end }: SeenPage) {
@@ -105,10 +102,9 @@ export const makeGapFilling = Effect.gen(function* () {
           upTo: comparePositions(newest, upTo) < 0 ? newest : upTo
         })
         const isShort = direction === "b" && current.end === undefined && isOpen
-        if (gap === undefined && !isShort) return
+        if (gap === undefined && !(isShort && (yield* beginsLate(range.roomNid)))) return
         yield* drop
-        const isFilled =
-          gap === undefined ? yield* fetchHistory(roomId, range.roomNid) : yield* backfill(roomId, gap.event.event_id)
+        const isFilled = yield* backfill(roomId, gap?.event.event_id)
         if (!isFilled && gap === undefined) return
         // A gap that cannot be filled does not keep others open.
         if (!isFilled) newest = { xid: gap!.position.xid, nid: gap!.position.nid - 2 }

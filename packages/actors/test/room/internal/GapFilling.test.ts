@@ -2,10 +2,12 @@ import { setImmediate } from "node:timers/promises"
 import { assert, layer } from "@effect/vitest"
 import { type EventId, RoomId } from "@greenroom/protocol/Identifiers"
 import { LargeReads, makeLargeReads, withAllowance } from "@greenroom/store/LargeReads"
+import { beginning, theEnd } from "@greenroom/store/StreamToken"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Context, Effect, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import * as HomeServer from "../../../src/HomeServer.ts"
+import { makeGapFilling, pagingBack } from "../../../src/room/internal/GapFilling.ts"
 import { RoomReader } from "../../../src/room/RoomReader.ts"
 import { Rooms } from "../../../src/room/Rooms.ts"
 import { tlsServer } from "../../federation/support/TlsServer.ts"
@@ -81,6 +83,23 @@ layer(homeServer, { excludeTestServices: true })("pages with gaps", (it) => {
       yield* close
       assert.lengthOf((yield* Fiber.join(page)).chunk, 2)
       assert.lengthOf((yield* Fiber.join(context)).events_after, 1)
+    })
+  )
+
+  it.effect("a page at the beginning of a room is read once", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const { room_id } = yield* (yield* Rooms).create(guest("alice"), {})
+      const [row] = yield* sql<{ room_nid: bigint }>`SELECT room_nid FROM rooms WHERE room_id = ${room_id}`
+      let reads = 0
+      const read = Effect.sync(() => {
+        reads++
+        return { page: [], count: 1, bytes: 0, end: undefined }
+      })
+      const range = { roomNid: Number(row!.room_nid), after: beginning, upTo: theEnd }
+      const filled = yield* makeGapFilling
+      yield* filled({ roomId: RoomId.make(room_id), range, direction: "b", isOpen: true, read, limits: pagingBack })
+      assert.strictEqual(reads, 1)
     })
   )
 })
