@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Federation } from "@greenroom/actors/federation/Federation"
 import { Rooms } from "@greenroom/actors/room/Rooms"
+import type { Session } from "@greenroom/actors/runtime/Session"
 import type { Transaction, TransactionAnswer } from "@greenroom/protocol/federation/Transaction"
 import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Exit, Option, Result } from "effect"
@@ -100,6 +101,18 @@ describe("Transactions", () => {
     yield* inDatabase(server, `CREATE OR REPLACE ${trigger}`)
   })
 
+  /** Makes PostgreSQL refuse all changes of a table with this SQLSTATE. */
+  const refuseChanges = Effect.fnUntraced(function* (server: TestServer, table: string, sqlState: string) {
+    yield* inDatabase(
+      server,
+      `CREATE OR REPLACE FUNCTION refuse_changes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        RAISE EXCEPTION 'refused' USING ERRCODE = '${sqlState}';
+      END $$`
+    )
+    const changes = `BEFORE INSERT OR UPDATE OR DELETE ON ${table}`
+    yield* inDatabase(server, `CREATE TRIGGER refuse ${changes} EXECUTE FUNCTION refuse_changes()`)
+  })
+
   /** Four messages for blue, one of which its database refuses. */
   const sendPoison = Effect.fnUntraced(function* (sqlState: string) {
     const { blue, bob, room_id, send } = yield* scene
@@ -159,6 +172,75 @@ describe("Transactions", () => {
       yield* store
       assert.deepStrictEqual(errorsOf(yield* attempt), [])
       assert.deepStrictEqual(yield* readByBob, ["first", "poison", "second", "third"])
+    })
+  )
+
+  /** EDUs about Bob, each with its table and a query that counts the rows that it leaves. */
+  const lastingEdus = (bob: Session) => {
+    const listed = (edu_type: string, observed: string, observer: string, change: string) => ({
+      edu: { edu_type, content: { observed_user: observed, observer_user: observer } },
+      table: "presence_lists",
+      effect: `SELECT 1 FROM presence_lists WHERE observer = '${observer}' AND observed = '${observed}' AND ${change}`,
+      rows: 1
+    })
+    const toDevice = { [bob.userId]: { [bob.deviceId ?? "none"]: {} } }
+    const direct = { sender: "@alice:red.test", type: "m.test", message_id: "one", messages: toDevice }
+    const update = { user_id: "@alice:red.test", device_id: "NEW", stream_id: 7_777, prev_id: [7_776] }
+    return [
+      listed("m.presence_invite", bob.userId, "@alice:red.test", "NOT accepted"),
+      listed("m.presence_accept", "@dora:red.test", bob.userId, "accepted"),
+      { ...listed("m.presence_deny", "@eve:red.test", bob.userId, "true"), rows: 0 },
+      {
+        edu: { edu_type: "m.direct_to_device", content: direct },
+        table: "to_device_messages",
+        effect: "SELECT 1 FROM to_device_messages",
+        rows: 1
+      },
+      {
+        edu: { edu_type: "m.device_list_update", content: update },
+        table: "remote_device_lists",
+        effect: "SELECT 1 FROM remote_device_lists WHERE user_id = '@alice:red.test' AND 7777 = ANY (streams)",
+        rows: 1
+      }
+    ]
+  }
+
+  it.live("an EDU that nothing repeats is taken when the database can be written again", () =>
+    Effect.gen(function* () {
+      const { blue, bob, red } = yield* scene
+      // Red would answer with other devices.
+      yield* red.stop
+      for (const other of ["@dora:red.test", "@eve:red.test"]) {
+        yield* inDatabase(blue, `INSERT INTO presence_lists VALUES ('${bob.userId}', '${other}', false)`)
+      }
+      for (const { edu, effect, rows, table } of lastingEdus(bob)) {
+        yield* refuseChanges(blue, table, "53100")
+        const attempt = Effect.exit(receive(blue, { transaction_id: edu.edu_type, edus: [edu] }))
+        for (let count = 0; count < 6; count++) assert.isTrue(Exit.isFailure(yield* attempt), edu.edu_type)
+        yield* inDatabase(blue, `DROP TRIGGER refuse ON ${table}`)
+        assert.isTrue(Exit.isSuccess(yield* attempt), edu.edu_type)
+        assert.strictEqual((yield* inDatabase(blue, effect)).length, rows, edu.edu_type)
+      }
+    })
+  )
+
+  it.live("an EDU that cannot be stored does not hold up the others", () =>
+    Effect.gen(function* () {
+      const { blue, bob, room_id, transaction } = yield* sceneWithTransaction
+      for (const [state, attempts] of [
+        ["22P02", 1],
+        ["XX000", 5]
+      ] as const) {
+        for (const { edu, table } of lastingEdus(bob)) {
+          yield* refuseChanges(blue, table, state)
+          const transaction_id = `${edu.edu_type} ${state}`
+          const attempt = Effect.exit(receive(blue, { ...transaction, transaction_id, edus: [edu] }))
+          for (let count = 1; count < attempts; count++) assert.isTrue(Exit.isFailure(yield* attempt), transaction_id)
+          assert.isTrue(Exit.isSuccess(yield* attempt), transaction_id)
+          yield* inDatabase(blue, `DROP TRIGGER refuse ON ${table}`)
+        }
+      }
+      assert.deepStrictEqual(yield* readsIn(blue, bob, room_id), ["once"])
     })
   )
 

@@ -26,15 +26,16 @@ import {
   type TypingEdu
 } from "@greenroom/protocol/federation/Edu"
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
+import type { MatrixError } from "@greenroom/protocol/MatrixError"
 import { AccountStore } from "@greenroom/store/AccountStore"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
 import { ToDeviceStore } from "@greenroom/store/ToDeviceStore"
-import { Clock, Context, Effect, Layer, Option } from "effect"
+import { Cause, Clock, Context, Effect, Layer, Option } from "effect"
 import { Room } from "../room/RoomProtocol.ts"
 import { ask } from "../runtime/Ask.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
-import { mayPass } from "../runtime/ItemFailure.ts"
+import { isRefusal } from "../runtime/ItemFailure.ts"
 import { makeIncomingReceipts } from "./internal/IncomingReceipts.ts"
 import { OutgoingEdus } from "./OutgoingEdus.ts"
 import { OutgoingPresence } from "./OutgoingPresence.ts"
@@ -69,6 +70,9 @@ const mergePresence = (edus: ReadonlyArray<Edu>): ReadonlyArray<Edu> => {
 
 const isKeyUpdate = (edu: Edu): edu is KeyUpdateEdu =>
   edu.edu_type === "m.device_list_update" || edu.edu_type === "m.signing_key_update"
+
+/** EDUs that are soon followed by new ones of their kind. */
+const isShortLived = (eduType: Edu["edu_type"]): boolean => eduType === "m.typing" || eduType === "m.presence"
 
 const makeListReceiver = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
@@ -141,7 +145,7 @@ const make = Effect.gen(function* () {
     })
   })
 
-  const dispatch = (origin: ServerName, edu: Exclude<Edu, KeyUpdateEdu>): Effect.Effect<void, unknown> => {
+  const dispatch = (origin: ServerName, edu: Exclude<Edu, KeyUpdateEdu>): Effect.Effect<void, MatrixError> => {
     switch (edu.edu_type) {
       case "m.direct_to_device":
         return receiveDirect(edu)
@@ -157,25 +161,32 @@ const make = Effect.gen(function* () {
   }
 
   /**
-   * A failure of an EDU that must not be lost fails the transaction, which its origin then repeats: of a message to devices, and of a
-   * receipt where a repeat may succeed. The others are soon followed by new ones.
+   * An EDU that must not be lost fails the transaction where a repeat may succeed: its origin then repeats the transaction. One that is
+   * at fault itself must not hold up the others.
    */
-  const take = (origin: ServerName, edu: Exclude<Edu, KeyUpdateEdu>): Effect.Effect<void> => {
-    const taken = Effect.orDie(dispatch(origin, edu))
-    if (edu.edu_type === "m.direct_to_device") return taken
-    return Effect.catchCause(taken, (cause) =>
-      edu.edu_type === "m.receipt" && mayPass(cause)
-        ? Effect.failCause(cause)
-        : Effect.logDebug(`${edu.edu_type} of ${origin} has no effect`, cause)
-    )
-  }
+  const take = (
+    origin: ServerName,
+    { edu_type }: Edu,
+    taking: Effect.Effect<void, MatrixError>,
+    isLastAttempt: boolean
+  ): Effect.Effect<void> =>
+    Effect.catchCause(taking, (cause) => {
+      const isLost = isShortLived(edu_type)
+      if (!isLost && !isRefusal(cause, isLastAttempt)) return Effect.orDie(Effect.failCause(cause))
+      const log = isLost || !Cause.hasDies(cause) ? Effect.logDebug : Effect.logError
+      return log(`${edu_type} of ${origin} has no effect`, cause)
+    })
 
   // Updates of keys come first, those of one user in one step: messages to devices may need them.
-  const receive = Effect.fnUntraced(function* (origin: ServerName, edus: ReadonlyArray<unknown>) {
+  const receive = Effect.fnUntraced(function* (
+    origin: ServerName,
+    edus: ReadonlyArray<unknown>,
+    isLastAttempt: boolean
+  ) {
     const read = mergePresence(edus.flatMap((edu) => Option.toArray(readEdu(edu, origin))))
-    const updates = read.filter(isKeyUpdate)
-    if (updates.length > 0) yield* deviceLists.receive(origin, updates)
-    for (const edu of read) if (!isKeyUpdate(edu)) yield* take(origin, edu)
+    for (const ofUser of Map.groupBy(read.filter(isKeyUpdate), ({ content }) => content.user_id).values())
+      yield* take(origin, ofUser[0]!, deviceLists.receive(origin, ofUser), isLastAttempt)
+    for (const edu of read) if (!isKeyUpdate(edu)) yield* take(origin, edu, dispatch(origin, edu), isLastAttempt)
   })
 
   return EduReceiver.of({ receive })
@@ -185,8 +196,8 @@ const make = Effect.gen(function* () {
 export class EduReceiver extends Context.Service<
   EduReceiver,
   {
-    /** Takes EDUs as they came. Never fails for a bad one. */
-    readonly receive: (origin: ServerName, edus: ReadonlyArray<unknown>) => Effect.Effect<void>
+    /** Takes EDUs as they came. Never fails for a bad one; dies if a repeat may succeed. */
+    readonly receive: (origin: ServerName, edus: ReadonlyArray<unknown>, isLastAttempt: boolean) => Effect.Effect<void>
   }
 >()("greenroom/actors/federation/EduReceiver") {
   static readonly layer = Layer.effect(EduReceiver, make)

@@ -53,7 +53,7 @@ const namedInPull = 5
 const keptFor = 7 * 86_400_000
 const forgetInterval = "1 hour"
 
-/** At which attempt in a row, since the start, a transaction is taken without the PDUs that cannot be handled. */
+/** At which attempt in a row, since the start, a transaction is taken without the PDUs and EDUs that cannot be handled. */
 const lastAttempt = 5
 
 /** The number of remembered failed transactions. */
@@ -165,7 +165,7 @@ const make = Effect.gen(function* () {
     yield* Effect.catchCause(remotePresences.want(joinedUsers(origin, parts.pdus)), (cause) =>
       Effect.logError(`The presence of users of ${origin} who joined a room could not be polled`, cause)
     )
-    yield* edus.receive(origin, parts.edus)
+    yield* edus.receive(origin, parts.edus, isLastAttempt)
     const answer = toKeep(received)
     // PDUs are known by their IDs when they come again.
     yield* store.put(origin, parts.transaction_id, answer, parts.edus.length === 0)

@@ -104,16 +104,16 @@ export class TryAgain extends Data.TaggedError("TryAgain")<{ readonly cause: unk
 const internalError = new BadRequest({ error: "Internal error" })
 
 /** The error for good. Undefined for those that pass. */
-const refusalOf = (cause: Cause.Cause<MatrixError | TryAgain>): MatrixError | undefined => {
+const refusalOf = (cause: Cause.Cause<MatrixError | TryAgain>, isLastAttempt = false): MatrixError | undefined => {
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-  if (error === undefined) return mayPass(cause) ? undefined : internalError
+  if (error === undefined) return mayPass(cause, isLastAttempt) ? undefined : internalError
   if (error._tag === "TryAgain") return undefined
   return isTemporary(error) ? undefined : error
 }
 
-/** Whether a repeat of the request would be refused again. */
-export const isRefusal = (cause: Cause.Cause<MatrixError>): boolean =>
-  !Cause.hasInterruptsOnly(cause) && refusalOf(cause) !== undefined
+/** Whether a repeat of the request would be refused again, or has failed too often. */
+export const isRefusal = (cause: Cause.Cause<MatrixError>, isLastAttempt = false): boolean =>
+  !Cause.hasInterruptsOnly(cause) && refusalOf(cause, isLastAttempt) !== undefined
 
 /**
  * How a request of background work ends: with its answer, or with the error by which it is refused for good. Fails with `TryAgain`
