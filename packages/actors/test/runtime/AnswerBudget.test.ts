@@ -78,4 +78,22 @@ describe("AnswerBudget", () => {
       yield* Fiber.join(waiting)
     }).pipe(limited(7))
   )
+
+  it.effect("work that has waited a minute for its permit is given up, and its memory is free for others", () =>
+    Effect.gen(function* () {
+      const end = yield* Latch.make(false)
+      const first = yield* begin(Effect.andThen(read(3), end.await))
+      const second = yield* begin(read(3))
+      yield* TestClock.adjust("59 seconds")
+      assert.isUndefined(second.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      const { _tag, reason } = yield* Effect.flip(Fiber.join(second))
+      assert.deepStrictEqual([_tag, reason], ["AnswerGivenUp", "other large answers were worked on for 1 minute"])
+      const third = yield* begin(read(3))
+      assert.isUndefined(third.pollUnsafe())
+      yield* end.open
+      yield* Fiber.join(first)
+      yield* Fiber.join(third)
+    }).pipe(limited(5))
+  )
 })
