@@ -131,6 +131,27 @@ describe("the rates of the client API", () => {
     }).pipe(Effect.scoped, Effect.provide(gateway))
   )
 
+  it.live("count requests that only read among reads, also where they are made by POST", () =>
+    Effect.gen(function* () {
+      const asks: ReadonlyArray<readonly [path: string, json: object]> = [
+        ["/v3/search", { search_categories: {} }],
+        ["/v3/keys/query", { device_keys: {} }],
+        ["/v3/user_directory/search", { search_term: "a" }],
+        ["/v3/publicRooms", {}],
+        ["/unstable/org.matrix.simplified_msc3575/sync", {}],
+        ["/v4/sync", { lists: {} }]
+      ]
+      for (const [index, [path, json]] of asks.entries()) {
+        const user = yield* register(`reads-by-post-${index}`)
+        const { id, token } = user
+        const read = Effect.map(askToday("POST", path, { token, json }), outcome)
+        assert.deepStrictEqual([yield* read, yield* read, yield* read], ["200", "200", "429 M_LIMIT_EXCEEDED"], path)
+        const write = ask("PUT", `/profile/${inPath(id)}/displayname`, { token, json: { displayname: "Me" } })
+        assert.deepStrictEqual([(yield* write).status, (yield* write).status], [200, 200], path)
+      }
+    }).pipe(Effect.provide(gateway))
+  )
+
   it.live("count requests with wrong access tokens by their address", () =>
     Effect.gen(function* () {
       const guess = (token: string) => Effect.map(askToday("GET", "/v3/account/whoami", { token }), outcome)

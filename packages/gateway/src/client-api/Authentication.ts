@@ -20,6 +20,7 @@ import {
   Authentication,
   CurrentSession,
   CurrentViewer,
+  isReadOnly,
   LongPoll,
   OptionalAuthentication,
   Transfer
@@ -27,7 +28,7 @@ import {
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { LimitExceeded, type MatrixError } from "@greenroom/protocol/MatrixError"
 import { Context, Effect, Layer, Option, Semaphore } from "effect"
-import { HttpRouter, HttpServerRequest } from "effect/http"
+import { HttpMethod, HttpRouter, HttpServerRequest } from "effect/http"
 import { MatrixRequest } from "../MatrixRequest.ts"
 import { RateLimit } from "../RateLimit.ts"
 import { noteUser, recordsUsers } from "../RequestRecords.ts"
@@ -144,7 +145,7 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
     }
 
     return (handler, { endpoint, group }) => {
-      const changes = endpoint.method !== "GET"
+      const changes = !isReadOnly(endpoint)
       const rate = changes ? "sends" : "requests"
       const kind = slotKindOf(endpoint.annotations, changes)
       const isActivity = changes && !withoutActivity.has(group.identifier)
@@ -153,7 +154,8 @@ const required: Layer.Layer<Authentication, never, EndpointServices> = Layer.eff
         Effect.flatMapEager(allowed(rate, session, group.identifier, endpoint), () => {
           const slot = slots.enter(kind, session.userId)
           const work = Effect.provideService(handler, CurrentSession, session)
-          const handled = changes
+          // Also of a request that only reads: it may have waited for its body.
+          const handled = HttpMethod.hasBody(endpoint.method)
             ? answerChange(slot, session, work, stillPermitted)
             : inSlot(slot, session.userId, work)
           return isActivity ? Effect.flatMap(presences.active(session), () => handled) : handled

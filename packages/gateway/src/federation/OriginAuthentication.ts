@@ -9,6 +9,7 @@ import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequ
 import { Federation } from "@greenroom/actors/federation/Federation"
 import { RequestAuthentication } from "@greenroom/actors/federation/RequestAuthentication"
 import { ownAllowance } from "@greenroom/actors/runtime/RequestAllowance"
+import { isReadOnly } from "@greenroom/protocol/api/Authentication"
 import { OriginAuthentication, SignedRequest } from "@greenroom/protocol/federation/OriginAuthentication"
 import { Effect, Layer } from "effect"
 import { HttpServerRequest } from "effect/http"
@@ -63,7 +64,7 @@ export const originAuthenticationLayer: Layer.Layer<
 
     return (handler, { endpoint }) => {
       const maxBytes = endpoint.identifier === "send" ? maxTransactionBytes : maxPduBodyBytes
-      const rate = endpoint.method === "GET" ? "requests" : "sends"
+      const rate = isReadOnly(endpoint) ? "requests" : "sends"
       return Effect.gen(function* () {
         const request = yield* HttpServerRequest.HttpServerRequest
         yield* limit.takeFrom("anonymous", addressOf(request))

@@ -41,6 +41,7 @@ const transactionBetween = ({ blue, red }: Servers, pdus: ReadonlyArray<JsonObje
 
 /** How a request differs from a valid one. */
 interface Alteration {
+  readonly method?: string
   readonly path?: string
   readonly signedPath?: string
   readonly destination?: ServerName
@@ -53,16 +54,17 @@ interface Alteration {
 /** Sends a transaction of red to blue, signed with the key of red unless `altered` says otherwise. */
 const send = Effect.fnUntraced(function* (servers: Servers, altered: Alteration = {}) {
   const path = altered.path ?? "/matrix/federation/v1/send/t1"
+  const method = altered.method ?? "PUT"
   const body = altered.body ?? encodeOrThrow(transactionBetween(servers) as never)
   const head = {
-    method: "PUT",
+    method,
     uri: altered.signedPath ?? path,
     origin: altered.origin ?? servers.red,
     destination: altered.destination ?? servers.blue
   }
   const key = altered.key ?? (yield* Context.get(servers.onRed, SigningKeys).current)
   const authorization = yield* authorizationOf(head, Buffer.from((altered.signedBody ?? body) as string), key)
-  return yield* ask({ port: servers.port, method: "PUT", path, headers: { authorization }, body })
+  return yield* ask({ port: servers.port, method, path, headers: { authorization }, body })
 })
 
 const received = (servers: Servers) => Context.get(servers.onBlue, Received)
@@ -370,6 +372,19 @@ describe("FederationListener", () => {
       assert.deepInclude({ status, errcode: body.errcode }, { status: 429, errcode: "M_LIMIT_EXCEEDED" })
       assert.strictEqual((yield* ask({ port, path: "/_matrix/federation/v1/version" })).status, 429)
       assert.strictEqual((yield* ask({ port, path: "/_matrix/key/v2/query/red.test" })).status, 429)
+    })
+  )
+
+  it.live("counts the requests of a server that only read among reads, also where they are made by POST", () =>
+    Effect.gen(function* () {
+      const once = { limit: 1, window: 600_000 }
+      const servers = yield* twoServersWith({ rates: { anonymous: "off", requests: "off", sends: once } })
+      for (const read of ["publicRooms", `get_missing_events/${roomId}`, "user/keys/query"]) {
+        const answer = yield* send(servers, { method: "POST", path: `/_matrix/federation/v1/${read}`, body: "{}" })
+        assert.notStrictEqual(answer.status, 429, read)
+      }
+      assert.strictEqual((yield* send(servers)).status, 200)
+      assert.strictEqual((yield* send(servers)).status, 429)
     })
   )
 

@@ -58,6 +58,18 @@ export const LongPoll = Context.Reference<boolean>("greenroom/protocol/LongPoll"
 /** Annotates the endpoints whose bodies are files, which may take long to travel. */
 export const Transfer = Context.Reference<boolean>("greenroom/protocol/Transfer", { defaultValue: () => false })
 
+/** Annotates the endpoints that only read, although their method is not GET. */
+export const ReadOnly = Context.Reference<boolean>("greenroom/protocol/ReadOnly", { defaultValue: () => false })
+
+/** Whether the requests of an endpoint only read. Others may change something. */
+export const isReadOnly = ({
+  annotations,
+  method
+}: {
+  readonly annotations: Context.Context<never>
+  readonly method: string
+}): boolean => method === "GET" || Context.get(annotations, ReadOnly)
+
 const bearer = /^bearer +([^ ]+) *$/i
 
 /** The access token of a request, wherever it stands; the query parameter first. Errors: M_MISSING_TOKEN. */

@@ -5,7 +5,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { Authentication } from "../api/Authentication.ts"
+import { Authentication, ReadOnly } from "../api/Authentication.ts"
 import { Absent, AnyPayload, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
@@ -51,7 +51,9 @@ export class DehydratedDeviceApi extends HttpApiGroup.make("clientServer.dehydra
       params: { deviceId: DeviceId },
       payload: [Schema.Struct({ next_batch: nullable(Token) }), Absent],
       success: Messages
-    }).annotateMerge(documented({ summary: "The messages to the dehydrated device, older form", ...reads }))
+    })
+      .annotate(ReadOnly, true)
+      .annotateMerge(documented({ summary: "The messages to the dehydrated device, older form", ...reads }))
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Dehydrated devices" })) {}

@@ -5,7 +5,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { Authentication } from "../api/Authentication.ts"
+import { Authentication, ReadOnly } from "../api/Authentication.ts"
 import { AnyPayload, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { EventType, TransactionId } from "../api/Parameters.ts"
@@ -80,9 +80,11 @@ export class EncryptionApi extends HttpApiGroup.make("clientServer.encryption")
     HttpApiEndpoint.post("query", "/v3/keys/query", {
       payload: Schema.Struct({ device_keys: AnyPayload, timeout: Schema.optionalKey(Integer) }),
       success: FoundKeys
-    }).annotateMerge(
-      documented({ summary: "The keys of users and their devices", text: "Errors: M_TOO_LARGE.", who: "any user" })
-    ),
+    })
+      .annotate(ReadOnly, true)
+      .annotateMerge(
+        documented({ summary: "The keys of users and their devices", text: "Errors: M_TOO_LARGE.", who: "any user" })
+      ),
     HttpApiEndpoint.post("claim", "/v3/keys/claim", {
       payload: Schema.Struct({ one_time_keys: AnyPayload, timeout: Schema.optionalKey(Integer) }),
       success: ClaimedKeys

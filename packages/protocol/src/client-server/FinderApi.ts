@@ -6,7 +6,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { Authentication } from "../api/Authentication.ts"
+import { Authentication, ReadOnly } from "../api/Authentication.ts"
 import { Absent, body, Done, OptionalObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
@@ -38,7 +38,9 @@ export class FinderApi extends HttpApiGroup.make("clientServer.finder")
           limited: Schema.Boolean
         })
       )
-    }).annotateMerge(documented({ summary: "Find users who share a room, or are in a public one", who: "any user" })),
+    })
+      .annotate(ReadOnly, true)
+      .annotateMerge(documented({ summary: "Find users who share a room, or are in a public one", who: "any user" })),
     HttpApiEndpoint.get("mutualRooms", "/v1/mutual_rooms", {
       query: { user_id: UserId, from: QueryToken },
       success: body(

@@ -5,7 +5,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { Authentication, OptionalAuthentication } from "../api/Authentication.ts"
+import { Authentication, OptionalAuthentication, ReadOnly } from "../api/Authentication.ts"
 import { Absent, body, Done } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, RoomIdOrAlias } from "../api/Parameters.ts"
@@ -94,6 +94,7 @@ export class RoomListApi extends HttpApiGroup.make("clientServer.roomList")
       success: Page
     })
       .middleware(Authentication)
+      .annotate(ReadOnly, true)
       .annotateMerge(documented({ summary: "Search public rooms", who: "any user" })),
     HttpApiEndpoint.get("visibility", "/v3/directory/list/room/:roomId", {
       params: { roomId: RoomId },

@@ -5,7 +5,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { Authentication } from "../api/Authentication.ts"
+import { Authentication, ReadOnly } from "../api/Authentication.ts"
 import { body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { nullable } from "../Json.ts"
@@ -83,15 +83,17 @@ export class SearchApi extends HttpApiGroup.make("clientServer.search")
       query: { next_batch: QueryToken },
       payload: Schema.Struct({ search_categories: Schema.Struct({ room_events: nullable(RoomEvents) }) }),
       success: Found
-    }).annotateMerge(
-      documented({
-        summary: "Search in messages, and in names and topics of rooms",
-        text:
-          'In rooms that the user is in or has left, as far as the user may see them. `"quoted words"` are a phrase, ' +
-          "`or` separates alternatives, `-` excludes a word. Errors: M_INVALID_PARAM, M_UNKNOWN where it takes too long.",
-        who: "any user"
-      })
-    )
+    })
+      .annotate(ReadOnly, true)
+      .annotateMerge(
+        documented({
+          summary: "Search in messages, and in names and topics of rooms",
+          text:
+            'In rooms that the user is in or has left, as far as the user may see them. `"quoted words"` are a phrase, ' +
+            "`or` separates alternatives, `-` excludes a word. Errors: M_INVALID_PARAM, M_UNKNOWN where it takes too long.",
+          who: "any user"
+        })
+      )
   )
   .middleware(Authentication)
   .annotateMerge(OpenApi.annotations({ title: "Search" })) {}

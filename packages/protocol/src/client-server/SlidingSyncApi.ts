@@ -9,7 +9,7 @@
  */
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { Authentication, LongPoll } from "../api/Authentication.ts"
+import { Authentication, LongPoll, ReadOnly } from "../api/Authentication.ts"
 import { Absent } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText } from "../api/Parameters.ts"
@@ -110,6 +110,7 @@ export class SlidingSyncApi extends HttpApiGroup.make("clientServer.slidingSync"
       success: SlidingAnswer
     })
       .annotate(LongPoll, true)
+      .annotate(ReadOnly, true)
       .annotateMerge(
         documented({
           summary: "The updates of a window of the user's rooms",

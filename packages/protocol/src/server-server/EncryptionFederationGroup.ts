@@ -4,6 +4,7 @@
  * Source: "End-to-End Encryption" and "Device Management" of the server-server specification.
  */
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { ReadOnly } from "../api/Authentication.ts"
 import { AnyObject } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { OriginAuthentication } from "../federation/OriginAuthentication.ts"
@@ -22,9 +23,11 @@ export class EncryptionFederationGroup extends HttpApiGroup.make("serverServer.e
     HttpApiEndpoint.post("queryKeys", "/_matrix/federation/v1/user/keys/query", {
       payload: AnyObject,
       success: AnyObject
-    }).annotateMerge(
-      documented({ summary: "The keys of users and their devices", text: "Errors: M_BAD_JSON, M_TOO_LARGE.", who })
-    ),
+    })
+      .annotate(ReadOnly, true)
+      .annotateMerge(
+        documented({ summary: "The keys of users and their devices", text: "Errors: M_BAD_JSON, M_TOO_LARGE.", who })
+      ),
     HttpApiEndpoint.post("claimKeys", "/_matrix/federation/v1/user/keys/claim", {
       payload: AnyObject,
       success: AnyObject

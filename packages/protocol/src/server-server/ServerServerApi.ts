@@ -8,6 +8,7 @@
  */
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
+import { ReadOnly } from "../api/Authentication.ts"
 import { AnyObject, body } from "../api/Body.ts"
 import { documented } from "../api/Documentation.ts"
 import { boundedText, ProfileField } from "../api/Parameters.ts"
@@ -120,13 +121,15 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
       params: inRoom,
       payload: AnyObject,
       success: AnyObject
-    }).annotateMerge(
-      documented({
-        summary: "The events between others",
-        text: `\`latest_events\` are followed back to \`earliest_events\`, at most ${maxMissingEvents}. ${hidden}`,
-        who: inTheRoom
-      })
-    ),
+    })
+      .annotate(ReadOnly, true)
+      .annotateMerge(
+        documented({
+          summary: "The events between others",
+          text: `\`latest_events\` are followed back to \`earliest_events\`, at most ${maxMissingEvents}. ${hidden}`,
+          who: inTheRoom
+        })
+      ),
     HttpApiEndpoint.get("timestampToEvent", "/v1/timestamp_to_event/:roomId", {
       params: inRoom,
       query: { ts: number, dir: Schema.Literals(["f", "b"]) },
@@ -199,7 +202,9 @@ export class RoomFederationGroup extends HttpApiGroup.make("serverServer")
     HttpApiEndpoint.post("findPublicRooms", "/v1/publicRooms", {
       payload: AnyObject,
       success: AnyObject
-    }).annotateMerge(rooms),
+    })
+      .annotate(ReadOnly, true)
+      .annotateMerge(rooms),
     HttpApiEndpoint.get("hierarchy", "/v1/hierarchy/:roomId", {
       params: inRoom,
       query: { suggested_only: flag },
