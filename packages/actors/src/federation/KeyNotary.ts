@@ -13,7 +13,7 @@ import { signJson } from "@greenroom/room/Signing"
 import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { type KeptKeyObject, RemoteKeyStore } from "@greenroom/store/RemoteKeyStore"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Clock, Context, Effect, Layer, Result, Semaphore } from "effect"
+import { Clock, Context, Effect, Layer, Result } from "effect"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { sliced } from "../runtime/Slices.ts"
 import { RemoteKeys } from "./RemoteKeys.ts"
@@ -22,9 +22,8 @@ import { makeKeyObject } from "./ServerKeyObject.ts"
 /** The highest age of our own object: this long after a rotation on another node the old one may still be served. */
 const freshness = "10 seconds"
 
-/** How many servers are asked for one query, how many at once for all queries, and how long a query waits for them. */
+/** How many servers are asked for one query, and how long a query waits for them. */
 const refreshesPerQuery = 100
-const concurrentRefreshes = 16
 const refreshTime = "10 seconds"
 
 /** The most bytes of key objects that one answer has. Anybody can publish large ones under thousands of names. */
@@ -60,7 +59,6 @@ const make = Effect.gen(function* () {
   const signingKeys = yield* SigningKeys
   const store = yield* RemoteKeyStore
   const remoteKeys = yield* RemoteKeys
-  const refreshes = Semaphore.makeUnsafe(concurrentRefreshes)
 
   const objects = yield* MonotonicCache.make({
     lookup: Effect.fnUntraced(function* () {
@@ -84,7 +82,7 @@ const make = Effect.gen(function* () {
     const stale = [...asked].filter(([server, criteria]) => !isEnough(kept(server), criteria, now))
     yield* Effect.forEach(
       stale.slice(0, refreshesPerQuery),
-      ([server, { keyIds }]) => refreshes.withPermit(remoteKeys.refresh(server, keyIds)),
+      ([server, { keyIds }]) => remoteKeys.refresh(server, keyIds, asked),
       { concurrency: "unbounded", discard: true }
     ).pipe(Effect.timeoutOption(refreshTime))
   })

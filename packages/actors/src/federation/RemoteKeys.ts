@@ -61,8 +61,11 @@ const make = Effect.gen(function* () {
   const refreshPace = new FetchPace(refreshesAtOnce)
   const knownKeys = yield* makeKnownKeys(trustedNotaries)
   const { keysOf, learned } = knownKeys
-  const { ask, isAsking } = yield* makeKeyFetches(knownKeys, (server) =>
-    Effect.map(monotonicMillis, (now) => pace.asked(server, now, false))
+  const { ask, isAsking, isAway } = yield* makeKeyFetches(knownKeys, (server) =>
+    Effect.map(monotonicMillis, (now) => {
+      pace.asked(server, now, false)
+      refreshPace.asked(server, now, false)
+    })
   )
 
   /**
@@ -153,12 +156,19 @@ const make = Effect.gen(function* () {
     return rings
   })
 
-  const refresh = Effect.fnUntraced(function* (server: ServerName, keyIds: ReadonlySet<string>) {
+  /** The turns of a server that is asked for a query of others. */
+  const turnsOf = (server: ServerName) =>
+    Effect.map(keysOf(server), ({ metAt }) => (Number.isFinite(metAt) && !isAway(server) ? "renewal" : "discovery"))
+
+  const refresh = Effect.fnUntraced(function* (server: ServerName, keyIds: ReadonlySet<string>, query?: unknown) {
     if (server === ourName || !refreshPace.mayAsk(server, yield* monotonicMillis)) return
-    const { problem } = yield* ask(server, "PDUs")
+    const use = query === undefined ? "PDUs" : yield* turnsOf(server)
+    const { problem } = yield* ask(server, use, query)
+    // A failure has been noted.
+    if (problem !== undefined) return
     const { keys } = yield* keysOf(server)
     const hasAll = [...keyIds].every((keyId) => keys.some((key) => key.keyId === keyId))
-    refreshPace.asked(server, yield* monotonicMillis, problem === undefined && hasAll)
+    refreshPace.asked(server, yield* monotonicMillis, hasAll)
   })
 
   return RemoteKeys.of({ find, findAll, refresh, learned })
@@ -179,8 +189,11 @@ export class RemoteKeys extends Context.Service<
       needs: ReadonlyMap<ServerName, Needs>,
       vouchers: ReadonlyArray<ServerName>
     ) => Effect.Effect<ReadonlyMap<ServerName, KeyRing>>
-    /** Asks a server for its keys, among them these, whatever is known of them; not too often. */
-    readonly refresh: (server: ServerName, keyIds: ReadonlySet<string>) => Effect.Effect<void>
+    /**
+     * Asks a server for its keys, among them these, whatever is known of them; not too often. Servers that are asked for
+     * one `query` of others wait for their turn together, and apart from those whose PDUs wait for the keys.
+     */
+    readonly refresh: (server: ServerName, keyIds: ReadonlySet<string>, query?: unknown) => Effect.Effect<void>
     /** The servers of which keys were learned. */
     readonly learned: PubSub.PubSub<ServerName>
   }

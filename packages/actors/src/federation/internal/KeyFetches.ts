@@ -5,17 +5,30 @@
  * fetch when they give up, and servers that make requests have turns of their own.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Effect, Fiber, PartitionedSemaphore } from "effect"
+import { setNewest } from "@greenroom/store/BoundedMap"
+import { Effect, Fiber, PartitionedSemaphore, Record } from "effect"
 import { FederationTransport } from "../FederationTransport.ts"
 import { type RemoteError, RemoteInvalid } from "../RemoteError.ts"
 import { makeKeyDownload } from "./KeyDownload.ts"
 import type { KnownKeys } from "./KnownKeys.ts"
 
-/** For what the keys are needed: for a request of the server itself, or for its PDUs, which others may have sent. */
-export type KeyUse = "request" | "PDUs"
-
 /** How many servers are asked at once for each use. */
-const maxFetches = 64
+const maxFetches = {
+  /** A request of the server itself. */
+  request: 64,
+  /** Its PDUs, which others may have sent. */
+  PDUs: 64,
+  /** Others want to know its keys from us. Anybody may name servers that stay silent: those that answered last do not wait for them. */
+  renewal: 16,
+  /** The same of a server that did not answer last, or was never asked. */
+  discovery: 16
+}
+
+/** For what the keys are needed. */
+export type KeyUse = keyof typeof maxFetches
+
+/** How many servers are remembered whose last fetch failed. */
+const maxAway = 20_000
 
 /** The outcome of a fetch. */
 export interface Fetched {
@@ -29,7 +42,7 @@ export interface Fetched {
 export const reasonOf = (error: RemoteError): string =>
   error._tag === "RemoteRefused" ? `status ${error.status}` : error.reason
 
-const makeTurns = () => PartitionedSemaphore.makeUnsafe<unknown>({ permits: maxFetches })
+const makeTurns = () => Record.map(maxFetches, (permits) => PartitionedSemaphore.makeUnsafe<unknown>({ permits }))
 
 /** `failed` notes a fetch that brought no keys, also where its callers have given up by then. */
 export const makeKeyFetches = Effect.fnUntraced(function* (
@@ -38,7 +51,9 @@ export const makeKeyFetches = Effect.fnUntraced(function* (
 ) {
   const scope = yield* Effect.scope
   const download = makeKeyDownload(yield* FederationTransport)
-  const turns = { request: makeTurns(), PDUs: makeTurns() }
+  const turns = makeTurns()
+  /** Servers whose last fetch failed. */
+  const away = new Map<ServerName, true>()
   /** Servers that are being asked. */
   const running = new Map<ServerName, Fiber.Fiber<string | undefined>>()
 
@@ -51,13 +66,18 @@ export const makeKeyFetches = Effect.fnUntraced(function* (
   /** Begins a fetch, which ends though its callers give up: others may need the keys. `after` follows it. */
   const begin = Effect.fnUntraced(function* (server: ServerName, after: Effect.Effect<unknown>) {
     const asking = Effect.matchEffect(fetch(server), {
-      onSuccess: () => Effect.succeed(undefined),
-      onFailure: (error) =>
-        Effect.logWarning("The keys of a server could not be fetched").pipe(
+      onSuccess: () => {
+        away.delete(server)
+        return Effect.succeed(undefined)
+      },
+      onFailure: (error) => {
+        setNewest(away, server, true, maxAway)
+        return Effect.logWarning("The keys of a server could not be fetched").pipe(
           Effect.annotateLogs({ destination: server, reason: reasonOf(error) }),
           Effect.andThen(failed(server)),
           Effect.as(reasonOf(error))
         )
+      }
     })
     const forgotten = Effect.sync(() => running.delete(server))
     const work = Effect.ensuring(Effect.interruptible(asking), Effect.andThen(forgotten, after))
@@ -86,5 +106,9 @@ export const makeKeyFetches = Effect.fnUntraced(function* (
       )
     })
 
-  return { ask, isAsking: (server: ServerName) => running.has(server) }
+  return {
+    ask,
+    isAsking: (server: ServerName) => running.has(server),
+    isAway: (server: ServerName) => away.has(server)
+  }
 })
