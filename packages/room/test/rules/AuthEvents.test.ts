@@ -31,6 +31,9 @@ describe("Auth events", () => {
       const elsewhere = authEvents.map((authEvent) => ({ ...authEvent, room_id: makeRoom(id).create.room_id }))
       if (id !== "12") assert.strictEqual(judge(elsewhere), "The auth events of an event belong to its room")
       assert.strictEqual(judge(authEvents.slice(1), event.auth_events), "The auth events of an event must be known")
+      const [first, ...others] = authEvents
+      const instead = { ...first!, event_id: `${first!.event_id}x` as EventId }
+      assert.strictEqual(judge([instead, ...others], event.auth_events), "The auth events of an event must be known")
       assert.include(judge([...authEvents, room.state("m.room.join_rules", "")!]), "state that decides about it")
       const levels = room.state("m.room.power_levels", "")!
       const second = { ...levels, event_id: `${levels.event_id}x` as EventId }
@@ -63,6 +66,22 @@ describe("Auth events", () => {
           .map(([, stateKey]) => stateKey)
       assert.deepStrictEqual(keysOf(alice), [bob, alice])
       assert.deepStrictEqual(keysOf(bob), [bob])
+    }
+  })
+
+  it("a membership names that of the other user, and the join rules unless it ends one", () => {
+    for (const id of ids) {
+      const room = makeRoom(id)
+      for (const membership of ["join", "invite", "knock", "leave", "ban"]) {
+        const keysOf = (target: UserId) =>
+          room.version
+            .authEventKeys({ ...room.member(alice, target, membership), room_id: room.create.room_id })
+            .map((key) => key.join(" "))
+        const rules = ["leave", "ban"].includes(membership) ? [] : ["m.room.join_rules "]
+        const ofEvery = [...(id === "12" ? [] : ["m.room.create "]), "m.room.power_levels ", `m.room.member ${alice}`]
+        assert.sameMembers(keysOf(bob), [...ofEvery, `m.room.member ${bob}`, ...rules], `${membership} in ${id}`)
+        assert.sameMembers(keysOf(alice), [...ofEvery, ...rules], `${membership} in ${id}`)
+      }
     }
   })
 })

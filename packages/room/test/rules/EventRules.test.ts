@@ -3,7 +3,9 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import type { Event } from "@greenroom/protocol/Event"
-import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
+import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
+import { senderMustBeJoined } from "@greenroom/room/OutsiderRules"
+import type { StateLookup } from "@greenroom/room/RoomVersion"
 import { alice, bob, carol, dave, ids, LinearRoom, makeRoom, proposalOf } from "../support/LinearRoom.ts"
 import { user } from "../support/TestRoom.ts"
 
@@ -45,6 +47,16 @@ describe("m.room.create", () => {
       judge(room.create, (id) => id === room.create.event_id),
       rule
     )
+  })
+
+  it("the m.room.create of another room allows nothing", () => {
+    for (const id of ids) {
+      const room = makeRoom(id)
+      const event = room.build(proposalOf(bob, "m.room.message"))
+      const elsewhere = { ...room.create, room_id: "!elsewhere:one.example" as RoomId }
+      const state: StateLookup = (type, key) => (type === "m.room.create" ? elsewhere : room.state(type, key))
+      assert.strictEqual(room.version.authorise(event, state)?.rule, "A room begins with its m.room.create event")
+    }
   })
 
   it("users of other servers cannot join a room with m.federate false, and can join any other", () => {
@@ -106,6 +118,9 @@ describe("m.room.aliases", () => {
       const other = proposalOf(bob, "m.room.aliases", { aliases: [] }, "one.example")
       if (Number(id) < 6) room.allows(own).refuses(other, "The state key of m.room.aliases is the server of its sender")
       else room.allows(other).refuses(own, "An event requires the power level of its type")
+      const outsider = proposalOf(carol, "m.room.aliases", { aliases: [] }, "three.example")
+      if (Number(id) < 6) room.allows(outsider)
+      else room.refuses(outsider, senderMustBeJoined)
     }
   })
 })
@@ -136,8 +151,14 @@ describe("Redactions", () => {
       room.allows(room.member(carol, carol, "join"))
       const target = room.build(proposalOf(bob, "m.room.message"))
       const redaction = { type: "m.room.redaction", sender: carol, content: {}, redacts: target.event_id }
-      if (Number(id) < 3) room.refuses(redaction, "Users redact events of their own server")
-      else room.allows(redaction)
+      const ofNothing = { type: "m.room.redaction", sender: carol, content: {} }
+      for (const refused of [redaction, ofNothing]) {
+        if (Number(id) < 3) room.refuses(refused, "Users redact events of their own server")
+        else room.allows(refused)
+      }
+      const ofCarol = room.build(proposalOf(carol, "m.room.message"))
+      room.allows({ ...redaction, redacts: ofCarol.event_id })
+      room.allows({ ...redaction, sender: bob, redacts: ofCarol.event_id })
     }
   })
 })

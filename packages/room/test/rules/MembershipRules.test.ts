@@ -1,6 +1,6 @@
 /** The rules about memberships that changed between the room versions 1 to 12. */
 import { assert, describe, it } from "@effect/vitest"
-import type { EventId } from "@greenroom/protocol/Identifiers"
+import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import type { Json, JsonObject } from "@greenroom/protocol/Json"
 import { senderMustBeJoined } from "@greenroom/room/OutsiderRules"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
@@ -46,7 +46,52 @@ describe("Bans", () => {
       room.allows(room.member(alice, carol, "ban"))
       room.refuses(room.member(bob, carol, "leave"), "Lifting a ban requires the power level `ban`")
       room.refuses(room.member(carol, carol, "leave"), "Users leave rooms")
-      room.allows(room.member(alice, carol, "leave"))
+      room.allows(room.levels(alice, { [bob]: 75 }, { ban: 75, kick: 50 })).allows(room.member(bob, carol, "leave"))
+    }
+  })
+
+  it("banned users cannot join, whatever the join rule", () => {
+    for (const id of ids) {
+      const room = makeRoom(id).allows(makeRoom(id).member(alice, carol, "ban"))
+      room.refuses(room.member(carol, carol, "join"), "Banned users cannot join")
+    }
+  })
+})
+
+describe("Form of a membership", () => {
+  it("m.room.member names a user and a membership", () => {
+    for (const id of ids) {
+      const room = makeRoom(id)
+      for (const key of ["", "carol", "@carol"]) {
+        room.refuses(room.member(alice, key as UserId, "invite"), "The state key of m.room.member is a user ID")
+      }
+      const { state_key: _, ...without } = room.member(alice, carol, "invite")
+      room.refuses(without, "The state key of m.room.member is a user ID")
+      for (const membership of [null, "", "Join", "visit"]) {
+        room.refuses(room.member(carol, carol, membership), "A membership is one of those that the room version knows")
+      }
+    }
+  })
+})
+
+describe("Invites", () => {
+  it("every member invites users where m.room.power_levels does not name `invite`", () => {
+    for (const id of ids) {
+      const room = makeRoom(id).allows(makeRoom(id).member(carol, carol, "join"))
+      room.allows(room.member(carol, dave, "invite"))
+    }
+  })
+
+  it("members with the power level `invite` invite users, who accept or reject", () => {
+    for (const id of ids) {
+      const room = makeRoom(id).joinRule("invite")
+      room.refuses(room.member(carol, dave, "invite"), senderMustBeJoined)
+      room.refuses(room.member(carol, carol, "leave"), "Users leave rooms")
+      room.allows(room.levels(alice, { [bob]: 50 }, { invite: 51 }))
+      room.refuses(room.member(bob, carol, "invite"), "Inviting requires the power level `invite`")
+      room.allows(room.levels(alice, { [bob]: 50 }, { invite: 50 })).allows(room.member(bob, carol, "invite"))
+      room.allows(room.member(carol, carol, "leave")).refuses(room.member(carol, carol, "join"), mustBeInvited)
+      room.allows(room.member(bob, carol, "invite")).allows(room.member(carol, carol, "join"))
     }
   })
 })
@@ -68,6 +113,24 @@ describe("Removals and bans", () => {
 })
 
 describe("Join rules", () => {
+  it("users join for themselves only", () => {
+    for (const id of ids) {
+      const room = makeRoom(id).allows(makeRoom(id).member(bob, carol, "invite"))
+      room.refuses(room.member(bob, carol, "join"), "Users join for themselves only")
+    }
+  })
+
+  it("invited users join where users can knock, from version 7; the join rule has no meaning before", () => {
+    for (const id of ids) {
+      const room = makeRoom(id)
+        .joinRule("knock")
+        .allows(makeRoom(id).member(alice, carol, "invite"))
+      const join = room.member(carol, carol, "join")
+      if (Number(id) < 7) room.refuses(join, mustBeInvited)
+      else room.allows(join)
+    }
+  })
+
   it("an absent join rule is invite, and one of null admits nobody", () => {
     for (const id of ids) {
       const room = makeRoom(id).allows(makeRoom(id).member(alice, carol, "invite"))
@@ -139,6 +202,8 @@ describe("Restricted rooms (MSC3083)", () => {
       room.allows(room.levels(alice, { [bob]: 50 }, { invite: 51 }))
       room.refuses(join(room, bob), mustBeInvited)
       room.allows(join(room, alice))
+      room.allows(room.levels(alice, { [bob]: 50 }, { invite: 50 })).allows(room.member(carol, carol, "leave"))
+      room.allows(join(room, bob))
     }
   })
 

@@ -134,6 +134,18 @@ describe("Power levels", () => {
     }
   })
 
+  it("the levels of the first m.room.power_levels are integers from version 10; before, those that cannot be read do not count", () => {
+    for (const id of ids) {
+      for (const wrong of [{ ban: "ten" }, { events: { x: "ten" } }, { events: [] }] as ReadonlyArray<JsonObject>) {
+        const room = new LinearRoom(id)
+        const first = room.levels(alice, {}, wrong)
+        if (Number(id) >= 10) room.refuses(first, "Power levels are integers")
+        else assert.strictEqual(room.allows(first).version.levels(room.state).of("ban"), 50)
+        room.refuses(room.levels(alice, { [bob]: "ten" }), "Power levels name users by their IDs")
+      }
+    }
+  })
+
   it("power levels under another state key have no effect, and are not compared with those in force", () => {
     for (const id of ids) {
       const room = leveled(id)

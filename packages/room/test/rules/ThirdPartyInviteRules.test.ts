@@ -48,6 +48,14 @@ describe("Third-party invites", () => {
     }
   })
 
+  it("what an identity server signed has a token, also where the state key of m.room.third_party_invite is empty", () => {
+    for (const id of ids) {
+      const room = makeRoom(id).allows(proposalOf(bob, "m.room.third_party_invite", { public_key: publicKey }, ""))
+      const withoutToken = Result.getOrThrow(signJson({ mxid: carol }, identityKey))
+      room.refuses(invite(room, bob, withoutToken), "what an identity server signed for the invited user")
+    }
+  })
+
   it("signatures of third-party invites are tried with at most 32 keys", () => {
     const others = Array.from({ length: 40 }, (_, n) =>
       encodeBase64(exportVerifyKey(verifyKeyOf(generateSigningKey("x" as ServerName, `ed25519:${n}`))))
@@ -88,6 +96,7 @@ describe("Third-party invites", () => {
         proposalOf(carol, "m.room.third_party_invite", {}, "token"),
         "Inviting requires the power level `invite`"
       )
+      room.allows(proposalOf(bob, "m.room.third_party_invite", {}, "token"))
     }
   })
 })

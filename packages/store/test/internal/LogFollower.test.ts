@@ -2,22 +2,30 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { makeLogFollower } from "../../src/internal/LogFollower.ts"
-import { endOfTransaction } from "../../src/StreamToken.ts"
+import type { LogSlice } from "../../src/LogSlice.ts"
+import { endOfTransaction, type StreamPosition } from "../../src/StreamToken.ts"
+
+/** A slice of the log up to the end of a transaction. */
+const sliceUpTo = (xid: number, more: Partial<LogSlice> = {}): LogSlice => ({
+  events: [],
+  memberships: [],
+  rows: new Map(),
+  last: undefined,
+  upTo: endOfTransaction(xid),
+  complete: true,
+  ...more
+})
 
 /** Each read gives the slice of the next transaction. */
 const reading = () => {
   let xid = 0
-  return Effect.fnUntraced(function* () {
-    xid++
-    return {
-      events: [],
-      memberships: [],
-      rows: new Map(),
-      last: undefined,
-      upTo: endOfTransaction(xid),
-      complete: true
-    }
-  })
+  return () => Effect.sync(() => sliceUpTo(++xid))
+}
+
+/** Reads give these slices, one after the other, and then nothing new. */
+const readingOf = (...slices: ReadonlyArray<LogSlice>) => {
+  let reads = 0
+  return () => Effect.sync(() => slices[Math.min(reads++, slices.length - 1)]!)
 }
 
 describe("LogFollower", () => {
@@ -37,6 +45,57 @@ describe("LogFollower", () => {
       }
       expect(failing).toEqual([1, 2, 2, 3])
       expect(others).toEqual([1, 2, 3])
+    })
+  )
+
+  it.effect("the follower reads again until the watermark has passed the transaction that woke it", () =>
+    Effect.gen(function* () {
+      const slices = [0, 0, 0, 1].map((xid) => sliceUpTo(xid))
+      const follower = yield* makeLogFollower(endOfTransaction(0), readingOf(...slices))
+      follower.wake(1)
+      yield* follower.reached(1)
+      expect(follower.lagNow()).toBe(0)
+    })
+  )
+
+  it.effect("the follower reads up to the last transaction that woke it, whatever the order of the notifications", () =>
+    Effect.gen(function* () {
+      const follower = yield* makeLogFollower(endOfTransaction(0), reading())
+      follower.wake(3)
+      follower.wake(2)
+      yield* follower.reached(3)
+    })
+  )
+
+  it.effect("a slice that was cut is followed by the next one, though nothing is known of further transactions", () =>
+    Effect.gen(function* () {
+      const slices = [sliceUpTo(1, { complete: false }), sliceUpTo(2)]
+      const follower = yield* makeLogFollower(endOfTransaction(0), readingOf(...slices))
+      follower.wake()
+      yield* follower.reached(2)
+    })
+  )
+
+  it.effect("a read that failed is repeated, without another notification", () =>
+    Effect.gen(function* () {
+      let reads = 0
+      const read = () => (reads++ === 0 ? Effect.die("the first time") : Effect.succeed(sliceUpTo(1)))
+      const follower = yield* makeLogFollower(endOfTransaction(0), read)
+      follower.wake(1)
+      while (!follower.hasReached(1)) yield* TestClock.adjust("1 second")
+      expect(reads).toBe(2)
+    })
+  )
+
+  it.effect("consumers see the position of the last row that they get", () =>
+    Effect.gen(function* () {
+      const last = { xid: 1, nid: 7 }
+      const follower = yield* makeLogFollower(endOfTransaction(0), readingOf(sliceUpTo(1, { last })))
+      const seen: Array<StreamPosition> = []
+      const start = yield* follower.follow(() => Effect.sync(() => seen.push(follower.position())))
+      follower.wake(1)
+      yield* follower.reached(1)
+      expect([start, ...seen]).toEqual([endOfTransaction(0), last])
     })
   )
 })

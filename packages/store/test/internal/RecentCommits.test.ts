@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { RoomId } from "@greenroom/protocol/Identifiers"
+import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import type { RoomCommit } from "@greenroom/store/EventLog"
 import { isReplayable, RecentCommits, rowsOfCommits } from "../../src/internal/RecentCommits.ts"
 import { logKind, ofKind, rowsOf } from "../../src/LogKind.ts"
-import { endOfTransaction } from "../../src/StreamToken.ts"
+import { endOfTransaction, type StreamPosition } from "../../src/StreamToken.ts"
 import { makeEvent } from "../support/TestRoom.ts"
 
 const roomId = "!room:example.org" as RoomId
@@ -113,6 +113,27 @@ describe("RecentCommits", () => {
     assert.deepStrictEqual(slice.last, { xid: 7, nid: 71 })
     assert.deepStrictEqual(all.next(endOfTransaction(4), 2)?.last, { xid: 6, nid: 60 })
     assert.isUndefined(all.next(endOfTransaction(6), 1))
+  })
+
+  it("orders the rows of a transaction by their numbers, whatever the order of its commits", () => {
+    const userId = "@alice:example.org" as UserId
+    const join = (nid: number) =>
+      commit(nid, {
+        memberships: [{ userId, membership: "join", sender: userId, eventNid: nid, causedBy: nid, local: true }]
+      })
+    const all = new RecentCommits()
+    all.add(5, rowsOfCommits(5, [join(51), join(50)]), 200)
+    const slice = all.next(endOfTransaction(4), 1_000)!
+    const nids = (rows: ReadonlyArray<{ readonly position: StreamPosition }>) =>
+      rows.map(({ position }) => position.nid)
+    assert.deepStrictEqual(
+      [nids(slice.events), nids(slice.memberships)],
+      [
+        [50, 51],
+        [50, 51]
+      ]
+    )
+    assert.deepStrictEqual(slice.last, { xid: 5, nid: 51 })
   })
 
   it("a commit that redacts its own events must be read from the database", () => {
