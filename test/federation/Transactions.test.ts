@@ -149,14 +149,18 @@ describe("Transactions", () => {
     })
   )
 
-  it.live("a failure that may be transient fails the whole transaction, until the PDU has failed too often", () =>
-    Effect.gen(function* () {
-      const { attempt, readByBob } = yield* sendPoison("XX000")
-      for (let count = 1; count < 5; count++) assert.isTrue(Exit.isFailure(yield* attempt))
-      assert.deepStrictEqual(errorsOf(yield* attempt), ["The PDU cannot be handled"])
-      assert.deepStrictEqual(yield* readByBob, ["first", "second", "third"])
-    })
-  )
+  for (const state of ["XX000", "57014"]) {
+    it.live(
+      `a failure that may be transient (${state}) fails the transaction, until the PDU has failed too often`,
+      () =>
+        Effect.gen(function* () {
+          const { attempt, readByBob } = yield* sendPoison(state)
+          for (let count = 1; count < 5; count++) assert.isTrue(Exit.isFailure(yield* attempt))
+          assert.deepStrictEqual(errorsOf(yield* attempt), ["The PDU cannot be handled"])
+          assert.deepStrictEqual(yield* readByBob, ["first", "second", "third"])
+        })
+    )
+  }
 
   it.live("no PDU is lost while the database is away or stores nothing, however often the transaction comes", () =>
     Effect.gen(function* () {

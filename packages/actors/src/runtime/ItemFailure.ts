@@ -71,17 +71,22 @@ const causePasses = (cause: Cause.Cause<unknown>, depth: number): boolean =>
 
 /**
  * SQLSTATEs for what the database, its operator and other statements cause, whatever the item: connections, conflicts, resources, locks,
- * cancellation and files; timeouts of transactions; missing rights, tables, columns and functions; corrupted tables and indexes.
+ * shutdown and files; timeouts of transactions; missing rights, tables, columns and functions; corrupted tables and indexes. A statement
+ * that is cancelled again and again (57014) may take too long because of the item.
  */
-const ownStates = /^((08|28|40|53|55|57|58)\w{3}|25P0[34]|42(501|P01|703|883)|XX00[12])$/
+const ownStates = /^((08|28|40|53|55|58)\w{3}|57P\w\d|25P0[34]|42(501|P01|703|883)|XX00[12])$/
 
 /** 429, and 5xx for what this server waits for. */
 const isTemporary = ({ _tag }: MatrixError): boolean => statusOf[_tag] === 429 || statusOf[_tag] >= 500
 
+/** A commit that was not tried, since one before it had failed: that one is at fault. */
+const isOfOtherCommit = (fault: { readonly _tag: unknown }): boolean =>
+  fault._tag === "CommitFailed" && Predicate.hasProperty(fault, "untouched") && fault.untouched === true
+
 const isOwnFault = (fault: unknown): boolean =>
   isMatrixError(fault)
     ? isTemporary(fault)
-    : (Predicate.hasProperty(fault, "_tag") && passingTags.has(fault._tag)) ||
+    : (Predicate.hasProperty(fault, "_tag") && (passingTags.has(fault._tag) || isOfOtherCommit(fault))) ||
       (Predicate.hasProperty(fault, "code") && typeof fault.code === "string" && ownStates.test(fault.code))
 
 /** Whether this server failed whatever the item is: a node or the database was not available, or at its limits. */

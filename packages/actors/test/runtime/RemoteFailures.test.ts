@@ -68,7 +68,7 @@ const cases: ReadonlyArray<readonly [what: string, reason: SqlError["reason"], v
   ["a table that is being moved (42P01)", new SqlSyntaxError(failed("42P01")), passing],
   ["a file that cannot be read (58030)", new UnknownError(failed("58030")), passing],
   ["a deadlock (40P01)", new DeadlockError(failed("40P01")), cancelled],
-  ["a cancelled statement (57014)", new StatementTimeoutError(failed("57014")), cancelled],
+  ["a cancelled statement (57014)", new StatementTimeoutError(failed("57014")), { ...cancelled, isOwn: false }],
   ["a wait for a lock (55P03)", new LockTimeoutError(failed("55P03")), cancelled],
   ["a database that stops (57P01)", new UnknownError(failed("57P01")), away],
   ["no free connection (53300)", new UnknownError(failed("53300")), away],
@@ -82,7 +82,7 @@ describe("failures of the database at another node", () => {
     it.effect(what, () =>
       Effect.gen(function* () {
         const statement = new SqlError({ reason })
-        const commit = new CommitFailed({ roomId: "!a:b", fence: 1, untouched: true, cause: Cause.fail(statement) })
+        const commit = new CommitFailed({ roomId: "!a:b", fence: 1, untouched: false, cause: Cause.fail(statement) })
         for (const defect of [statement, commit]) {
           assert.deepStrictEqual(verdictOf(Cause.die(defect)), verdict, "at this node")
           assert.deepStrictEqual(verdictOf(Cause.fail(defect)), verdict, "as an error")
@@ -91,6 +91,14 @@ describe("failures of the database at another node", () => {
       }).pipe(Effect.provide(RpcSerialization.layerNdjson))
     )
   }
+
+  it.effect("a commit that was not tried, since one before it had failed", () =>
+    Effect.sync(() => {
+      const commit = new CommitFailed({ roomId: "!a:b", fence: 1, untouched: true, cause: "an earlier commit failed" })
+      assert.deepStrictEqual(verdictOf(Cause.die(commit)), passing)
+      assert.deepStrictEqual(verdictOf(Cause.fail(commit)), passing)
+    })
+  )
 
   it.effect("a room that other nodes have opened again and again", () =>
     Effect.gen(function* () {
