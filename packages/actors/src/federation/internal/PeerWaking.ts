@@ -3,6 +3,7 @@
  * reached; it runs again when its back-off is over, by a timer in memory.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { setNewest } from "@greenroom/store/BoundedMap"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { Cause, Effect, type Fiber, Queue, Semaphore } from "effect"
@@ -12,8 +13,15 @@ import { makeSampled } from "../../runtime/Sampling.ts"
 import { Peer } from "../PeerProtocol.ts"
 import type { EduContent } from "../PendingEdus.ts"
 
-/** How many destinations are sent to at once. */
+/**
+ * How many destinations are sent to at once, and how many of those whose last attempt ended in a back-off: they may stay silent, and must
+ * not hold up the others.
+ */
 const concurrentDestinations = 512
+const concurrentFailing = 128
+
+/** How many destinations are remembered whose last attempt ended in a back-off. */
+const maxFailing = 10_000
 
 /** The retry delay of a destination whose actor failed, in milliseconds. */
 const retryAfter = 30_000
@@ -25,7 +33,10 @@ export const makePeerWaking = Effect.gen(function* () {
   const scope = yield* Effect.scope
   const actor = yield* Peer.client
   const sampled = yield* makeSampled
-  const withPermit = Semaphore.makeUnsafe(concurrentDestinations).withPermits(1)
+  const permits = Semaphore.makeUnsafe(concurrentDestinations)
+  const permitsOfFailing = Semaphore.makeUnsafe(concurrentFailing)
+  /** Destinations whose last attempt ended in a back-off. */
+  const failing = new Map<ServerName, true>()
 
   /** Destinations whose actor is sending; `again` if something was committed since it began. */
   const draining = new Map<ServerName, { again: boolean; readonly fiber: Fiber.Fiber<void> }>()
@@ -57,9 +68,17 @@ export const makePeerWaking = Effect.gen(function* () {
     const { backoff } = yield* sampled("federation.send", { kind: "producer", attributes }, actor(destination).Drain())
     const now = yield* monotonicMillis
     wakeAt(destination, backoff > 0 ? now + backoff : undefined)
-    if (backoff > 0) backoffs.set(destination, now + Math.min(backoff, trustBackoff))
-    else backoffs.delete(destination)
+    if (backoff > 0) {
+      setNewest(failing, destination, true, maxFailing)
+      backoffs.set(destination, now + Math.min(backoff, trustBackoff))
+    } else {
+      failing.delete(destination)
+      backoffs.delete(destination)
+    }
   })
+
+  const drainInTurn = (destination: ServerName) =>
+    Effect.suspend(() => (failing.has(destination) ? permitsOfFailing : permits).withPermit(drain(destination)))
 
   /** An actor that moves to another node, or goes down with this one while it waits for the destination, is no failure. */
   const logFailure = (destination: ServerName, cause: Cause.Cause<unknown>) =>
@@ -68,7 +87,7 @@ export const makePeerWaking = Effect.gen(function* () {
       : Effect.logError(`The Peer actor of ${destination} failed: nothing is sent now`, cause)
 
   const drainOrBackOff = (destination: ServerName) =>
-    Effect.catchCause(withPermit(drain(destination)), (cause) =>
+    Effect.catchCause(drainInTurn(destination), (cause) =>
       Effect.flatMap(monotonicMillis, (now) => {
         backoffs.set(destination, now + trustBackoff)
         wakeAt(destination, now + retryAfter)
