@@ -1,7 +1,9 @@
 /** The settings `federation.allow`, `federation.deny` and `federation.enabled`. */
 import { connect } from "node:net"
 import { assert, describe, it, vi } from "@effect/vitest"
+import { Destinations } from "@greenroom/actors/federation/Destinations"
 import { FederationCalls } from "@greenroom/actors/federation/FederationCalls"
+import { OutgoingEdus } from "@greenroom/actors/federation/OutgoingEdus"
 import { Rooms } from "@greenroom/actors/room/Rooms"
 import { freePort } from "@greenroom/store/testing/FreePort"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -61,6 +63,18 @@ describe("Settings of federation", () => {
       assert.strictEqual(yield* resultOf(green, blue), "RemoteUnreachable")
       assert.strictEqual(yield* joinAndReceive(red, blue), "not joined")
       assert.strictEqual(yield* joinAndReceive(green, red), "received")
+    })
+  )
+
+  it.live("a denied server does not count as one that could not be reached", () =>
+    Effect.gen(function* () {
+      const [red, blue] = (yield* homeServers(["red.test", "blue.test"], {
+        options: { "red.test": { federation: { deny: ["blue.test"] } } }
+      })) as [TestServer, TestServer]
+      const edu = { destination: blue.serverName, edu_type: "m.presence_invite", content: {} }
+      yield* red.run(OutgoingEdus.use((edus) => edus.send(edu)))
+      for (let count = 0; count < 3; count++) assert.strictEqual(yield* resultOf(red, blue), "RemoteUnreachable")
+      assert.deepStrictEqual(yield* red.run(Destinations.use((destinations) => destinations.list)), [])
     })
   )
 

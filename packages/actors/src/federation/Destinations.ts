@@ -55,8 +55,8 @@ const make = Effect.gen(function* () {
 
   const noteDraft = (destination: ServerName) => Effect.andThen(store.speaksDraft(destination), forget(destination))
 
-  const failed = Effect.fnUntraced(function* ({ destination, isOwnLimit = false, reason }: RemoteUnreachable) {
-    if (isOwnLimit) return
+  const failed = Effect.fnUntraced(function* ({ destination, isOwnLimit = false, reason, retryAt }: RemoteUnreachable) {
+    if (isOwnLimit || retryAt !== undefined) return
     const state = yield* store.failed(destination, reason)
     yield* MonotonicCache.set(known, destination, Option.some(state))
     yield* Effect.logInfo("A server could not be reached").pipe(
@@ -94,7 +94,7 @@ export class Destinations extends Context.Service<
     readonly succeeded: (destination: ServerName) => Effect.Effect<void>
     /** Whether the last attempt to reach the server succeeded. */
     readonly answers: (destination: ServerName) => Effect.Effect<boolean>
-    /** Records that the server could not be reached, unless it was this server that gave the request up. */
+    /** Records that the server could not be reached, unless this server gave the request up, or did not make it. */
     readonly failed: (error: RemoteUnreachable) => Effect.Effect<void>
     /** Whether the server was found to speak the draft's dialect alone: by this node or another, in the last day. */
     readonly speaksDraft: (destination: ServerName) => Effect.Effect<boolean>

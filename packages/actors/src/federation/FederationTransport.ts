@@ -11,7 +11,7 @@ import { Agent, request as httpsRequest } from "node:https"
 import type { Socket } from "node:net"
 import { rootCertificates } from "node:tls"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Context, Data, Effect, identity, Layer, Option, type Scope } from "effect"
+import { Clock, Context, Data, Effect, identity, Layer, Option, type Scope } from "effect"
 import { Bans } from "../runtime/Bans.ts"
 import { ByteCollector } from "../runtime/ByteCollector.ts"
 import { Departure } from "../runtime/Departure.ts"
@@ -69,6 +69,9 @@ const idleTimeout = 55_000
  * stopped, and a new one leads to another node.
  */
 const defaultSilenceTimeout = 5_000
+
+/** How long what waits for a server with which the operator wants no federation is left alone, in ms. A restart may change that. */
+const deniedFor = 86_400_000
 
 const maxSocketsPerTarget = 8
 const maxSockets = 1_024
@@ -281,7 +284,12 @@ const make = Effect.gen(function* () {
         return yield* new RemoteUnreachable({ destination, reason: "the server is banned by the administrators" })
       }
       if (!talksWith(config, destination)) {
-        return yield* new RemoteUnreachable({ destination, reason: "federation with this server is switched off" })
+        const retryAt = (yield* Clock.currentTimeMillis) + deniedFor
+        return yield* new RemoteUnreachable({
+          destination,
+          reason: "federation with this server is switched off",
+          retryAt
+        })
       }
       let reason = ""
       for (const target of yield* discovery.find(destination)) {
