@@ -14,7 +14,7 @@ import { randomBytes } from "node:crypto"
 import type { Event } from "@greenroom/protocol/Event"
 import { maxPdus } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Clock, Context, Effect, Layer, Option } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import { queuesOf, type WaitingDestination, waitingIn } from "./internal/queues.ts"
@@ -44,6 +44,16 @@ export interface NextTransaction extends StoredTransaction {
   readonly request: PreparedRequest | undefined
 }
 
+/** What waits for a destination. */
+export interface Waiting {
+  /** The unacknowledged transaction, else a new one of the waiting PDUs. */
+  readonly transaction: NextTransaction | undefined
+  /** Whether more PDUs may wait than it has. */
+  readonly hasMore: boolean
+  /** Whether EDUs wait in `OutgoingEduStore`. */
+  readonly hasEdus: boolean
+}
+
 /** How many acknowledged transactions to each destination are kept. */
 export const keptTransactions = 100
 
@@ -63,6 +73,12 @@ interface NextRow extends Row {
   readonly body: Uint8Array | null
 }
 
+/** `transaction_id` is null if no PDUs wait. */
+type WaitingRow = { readonly has_edus: boolean; readonly has_more: boolean | null } & (
+  | NextRow
+  | { readonly transaction_id: null }
+)
+
 const toTransaction = (row: Row): StoredTransaction => ({
   transactionId: row.transaction_id,
   ts: Number(row.ts),
@@ -76,14 +92,17 @@ const toNext = (row: NextRow): NextTransaction => ({
   request: row.uri === null || row.body === null ? undefined : { uri: row.uri, body: row.body }
 })
 
+const toWaiting = (row: WaitingRow): Waiting => ({
+  transaction: row.transaction_id === null ? undefined : toNext(row),
+  hasMore: row.has_more === true,
+  hasEdus: row.has_edus
+})
+
 export class OutgoingStore extends Context.Service<
   OutgoingStore,
   {
-    /**
-     * The unacknowledged transaction to the destination, else a new one of the waiting PDUs, at most `most` (1 to 50,
-     * default 50). Undefined if none wait.
-     */
-    readonly next: (destination: ServerName, most?: number) => Effect.Effect<Option.Option<NextTransaction>>
+    /** What waits for the destination, in one read. A new transaction has at most `most` PDUs (1 to 50, default 50). */
+    readonly next: (destination: ServerName, most?: number) => Effect.Effect<Waiting>
     /**
      * Stores the request of a transaction. False if another one is in flight, or it has a request already, which `next` returns.
      */
@@ -132,19 +151,20 @@ export class OutgoingStore extends Context.Service<
 
       // A row whose event no longer exists is taken too, so that it leaves the queue.
       const batch = (destination: ServerName, most: number) => sql`
-        SELECT array_agg(event_nid ORDER BY event_nid) AS event_nids FROM (
+        SELECT array_agg(event_nid ORDER BY event_nid) FILTER (WHERE place = 1 OR bytes <= ${maxTransactionBytes}) AS event_nids,
+          count(*) = ${most} OR max(bytes) > ${maxTransactionBytes} AS has_more
+        FROM (
           SELECT event_nid, row_number() OVER head AS place,
             sum(octet_length(coalesce(events.body, ''))) OVER head AS bytes
           FROM (
             SELECT event_nid FROM outgoing_pdus WHERE destination = ${destination} ORDER BY event_nid LIMIT ${most}
           ) AS queued LEFT JOIN events ON events.nid = event_nid
           WINDOW head AS (ORDER BY event_nid)
-        ) AS measured
-        WHERE place = 1 OR bytes <= ${maxTransactionBytes}`
+        ) AS measured`
 
-      const read = (destination: ServerName, transactionId: string, now: number, most: number) => sql<NextRow>`
+      const read = (destination: ServerName, transactionId: string, now: number, most: number) => sql<WaitingRow>`
         WITH unacknowledged AS (
-          SELECT transaction_id, ts, prev_ids, event_nids, uri, body FROM outgoing_transactions
+          SELECT transaction_id, ts, prev_ids, event_nids, uri, body, true AS has_more FROM outgoing_transactions
           WHERE destination = ${destination} AND acknowledged_at IS NULL),
         batch AS (${batch(destination, most)}),
         fresh AS (
@@ -152,16 +172,16 @@ export class OutgoingStore extends Context.Service<
             ARRAY(
               SELECT transaction_id FROM outgoing_transactions WHERE destination = ${destination}
               ORDER BY number DESC LIMIT 1) AS prev_ids,
-            event_nids, NULL::text AS uri, NULL::bytea AS body
+            event_nids, NULL::text AS uri, NULL::bytea AS body, has_more
           FROM batch WHERE event_nids IS NOT NULL AND NOT EXISTS (SELECT 1 FROM unacknowledged))
-        SELECT transaction_id, ts, prev_ids, event_nids, uri, body, ${bodies} FROM (
-          SELECT * FROM unacknowledged UNION ALL SELECT * FROM fresh) AS transaction`
+        SELECT has_edus, transaction.*, ${bodies}
+        FROM (SELECT EXISTS (SELECT FROM outgoing_edus WHERE destination = ${destination}) AS has_edus) AS edus
+        LEFT JOIN (SELECT * FROM unacknowledged UNION ALL SELECT * FROM fresh) AS transaction ON true`
 
       const next = Effect.fnUntraced(function* (destination: ServerName, most: number = maxPdus) {
         const now = yield* Clock.currentTimeMillis
         const transactionId = randomBytes(12).toString("base64url")
-        const rows = yield* read(destination, transactionId, now, most)
-        return Option.map(Option.fromNullishOr(rows[0]), toNext)
+        return toWaiting((yield* read(destination, transactionId, now, most))[0]!)
       }, Effect.orDie)
 
       // A node of an older version stores transactions without their requests.

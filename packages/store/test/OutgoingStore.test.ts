@@ -1,6 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
-import { Effect, Fiber, Layer, Option } from "effect"
+import { Effect, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { DestinationStore } from "../src/DestinationStore.ts"
@@ -34,10 +34,10 @@ const request = (transactionId: string) => ({ uri: `/send/${transactionId}`, bod
 /** The next transaction, stored as it is sent. */
 const nextOf = Effect.fnUntraced(function* (destination: ServerName, most?: number) {
   const store = yield* OutgoingStore
-  const next = Option.getOrThrow(yield* store.next(destination, most))
+  const next = (yield* store.next(destination, most)).transaction!
   if (next.request !== undefined) return next
   yield* store.prepare(destination, next, request(next.transactionId))
-  return Option.getOrThrow(yield* store.next(destination))
+  return (yield* store.next(destination)).transaction!
 })
 
 const stores = Layer.mergeAll(OutgoingStore.layer, DestinationStore.layer, ShardFenceStore.layer).pipe(
@@ -48,7 +48,7 @@ layer(stores)("OutgoingStore", (it) => {
   it.effect("a transaction is the same until it is acknowledged, then the next names it", () =>
     Effect.gen(function* () {
       const store = yield* OutgoingStore
-      assert.isTrue(Option.isNone(yield* store.next(red)))
+      assert.isUndefined((yield* store.next(red)).transaction)
       yield* enqueue(red, 60)
       const [first, again] = yield* Effect.all([nextOf(red), nextOf(red)], { concurrency: 2 })
       assert.lengthOf(first.events, 50)
@@ -61,7 +61,7 @@ layer(stores)("OutgoingStore", (it) => {
       assert.deepStrictEqual(second.prevIds, [first.transactionId])
       assert.notInclude(idsOf(second), idsOf(first)[0])
       yield* store.acknowledge(red, second.transactionId)
-      assert.isTrue(Option.isNone(yield* store.next(red)))
+      assert.isUndefined((yield* store.next(red)).transaction)
     })
   )
 
@@ -75,22 +75,22 @@ layer(stores)("OutgoingStore", (it) => {
         const raise = Effect.map(fences.raise([7, 8]), (numbers) => ({ shard: 7, number: numbers.get(7)! }))
         const former = yield* raise
         yield* enqueue(yellow, 1)
-        const unsent = Option.getOrThrow(yield* store.next(yellow))
+        const unsent = (yield* store.next(yellow)).transaction!
         const present = yield* raise
         const refused = store.prepare(yellow, unsent, request(unsent.transactionId), former)
         assert.deepStrictEqual(yield* Effect.flip(refused), new StaleFence({ fence: former }))
         assert.deepStrictEqual(yield* Effect.flip(fences.check(former)), new StaleFence({ fence: former }))
 
-        const next = Option.getOrThrow(yield* store.next(yellow))
+        const next = (yield* store.next(yellow)).transaction!
         const sent = { uri: "/send/x", body: new Uint8Array([0, 1, 255]) }
         assert.isTrue(yield* store.prepare(yellow, next, sent, present))
         assert.isFalse(yield* store.prepare(yellow, unsent, request(unsent.transactionId), present))
         yield* enqueue(yellow, 1)
-        const again = Option.getOrThrow(yield* store.next(yellow))
+        const again = (yield* store.next(yellow)).transaction!
         assert.deepStrictEqual([again.transactionId, again.events], [next.transactionId, next.events])
         assert.deepStrictEqual([again.request?.uri, [...again.request!.body]], [sent.uri, [0, 1, 255]])
         yield* store.reduce(yellow, next.transactionId, former)
-        assert.strictEqual(Option.getOrThrow(yield* store.next(yellow)).transactionId, next.transactionId)
+        assert.strictEqual((yield* store.next(yellow)).transaction!.transactionId, next.transactionId)
       })
   )
 
@@ -146,11 +146,38 @@ layer(stores)("OutgoingStore", (it) => {
       const store = yield* OutgoingStore
       yield* enqueue(blue, 1, "x".repeat(1_500_000))
       yield* enqueue(blue, 3, "x".repeat(400_000))
-      for (const expected of [1, 2, 1]) {
+      for (const [expected, hasMore] of [
+        [1, true],
+        [2, true],
+        [1, false]
+      ] as const) {
+        assert.strictEqual((yield* store.next(blue)).hasMore, hasMore)
         const transaction = yield* nextOf(blue)
         assert.lengthOf(transaction.events, expected)
         yield* store.acknowledge(blue, transaction.transactionId)
       }
+    })
+  )
+
+  it.effect("one read says what waits beside the transaction: more PDUs, and EDUs that must arrive", () =>
+    Effect.gen(function* () {
+      const store = yield* OutgoingStore
+      const sql = yield* SqlClient.SqlClient
+      const many = "many.test" as ServerName
+      const nothing = { transaction: undefined, hasMore: false, hasEdus: false }
+      assert.deepStrictEqual(yield* store.next(many), nothing)
+      yield* sql`INSERT INTO outgoing_edus (destination, edu_type, content) VALUES (${many}, 'm.test', '{}')`
+      assert.deepStrictEqual(yield* store.next(many), { ...nothing, hasEdus: true })
+      assert.deepStrictEqual(yield* store.next("none.test" as ServerName), nothing)
+      yield* enqueue(many, 2)
+      const { hasEdus, hasMore, transaction } = yield* store.next(many)
+      assert.deepStrictEqual([hasEdus, hasMore, transaction!.events.length], [true, false, 2])
+      assert.isTrue((yield* store.next(many, 1)).hasMore)
+      assert.isTrue((yield* store.next(many, 2)).hasMore)
+      // More may have come since one in flight was made.
+      yield* nextOf(many)
+      assert.isTrue((yield* store.next(many)).hasMore)
+      yield* sql`DELETE FROM outgoing_edus`
     })
   )
 

@@ -40,6 +40,7 @@ export const makePeerAnswers = Effect.fnUntraced(function* (
   const complete = Effect.fnUntraced(function* ({ events, transactionId }: StoredTransaction) {
     singly = Math.max(0, singly - events.length)
     yield* store.acknowledge(destination, transactionId)
+    queue.completed()
   })
 
   const acknowledged = Effect.fnUntraced(function* (stored: StoredTransaction, answer: TransactionAnswer) {

@@ -36,22 +36,26 @@ export const makePeerQueue = Effect.fnUntraced(function* (destination: ServerNam
   const receiptStore = yield* OutgoingReceiptStore
 
   const pending = new PendingEdus()
-  /** Whether the store may have something for the server. */
+  /** Whether the store may have something for the server beside the transaction that was taken from it last. */
   let queued = true
+  /** Whether that transaction has PDUs, and is not complete. */
+  let inFlight = false
   /** Whether the store may have receipts for the server that are in no transaction. */
   let receiptsQueued = true
 
   /** The next stored EDUs or PDUs, at most `limit` of the latter. The store is asked again if that fails. */
   const nextStored = Effect.fnUntraced(
     function* (limit: number | undefined) {
-      if (!queued) return { durable: undefined, stored: undefined }
+      if (!queued && !inFlight) return { durable: undefined, stored: undefined }
       queued = false
-      const reads = [eduStore.next(destination, fence), store.next(destination, limit)] as const
-      const [durable, stored] = yield* Effect.all(reads, { concurrency: 2 })
-      queued ||= Option.isSome(durable) || Option.isSome(stored)
+      const { hasEdus, hasMore, transaction } = yield* store.next(destination, limit)
       // EDUs come first: they bring the keys with which events are read.
-      if (Option.isSome(durable)) return { durable: durable.value, stored: undefined }
-      return { durable: undefined, stored: Option.getOrUndefined(stored) }
+      const durable = hasEdus ? yield* eduStore.next(destination, fence) : Option.none()
+      queued ||= hasEdus || hasMore
+      inFlight = transaction !== undefined
+      return Option.isSome(durable)
+        ? { durable: durable.value, stored: undefined }
+        : { durable: undefined, stored: transaction }
     },
     Effect.onError(() => Effect.sync(() => (queued = true)))
   )
@@ -109,6 +113,10 @@ export const makePeerQueue = Effect.fnUntraced(function* (destination: ServerNam
     /** Adds EDUs that may be lost. */
     add: (edus: ReadonlyArray<EduContent>, now: number) => {
       for (const edu of edus) pending.add(edu, now)
+    },
+    /** The transaction with PDUs that was taken last is complete. */
+    completed: () => {
+      inFlight = false
     },
     /** Drops the EDUs that may be lost. */
     drop: () => pending.clear(),
