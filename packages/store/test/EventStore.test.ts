@@ -1,10 +1,11 @@
 import { assert, layer } from "@effect/vitest"
 import type { EventId, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
 import { EventLog } from "../src/EventLog.ts"
 import { EventStore, maxRedactionBytes, maxRedactions } from "../src/EventStore.ts"
 import { freeRead, LargeReads, withAllowance } from "../src/LargeReads.ts"
-import { beginning, type StreamPosition } from "../src/StreamToken.ts"
+import { beginning, positionBefore, type StreamPosition } from "../src/StreamToken.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import {
   alice,
@@ -76,7 +77,38 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
       assert.deepStrictEqual(yield* together("f", 3), ids.slice(0, 3))
       assert.deepStrictEqual(yield* together("b", 3), ids.slice(5).toReversed())
       assert.deepStrictEqual(yield* timelines([], "f", 10), [])
-      assert.deepStrictEqual(yield* page([], "f", 10, 1), { events: [], cut: false, bytes: 0 })
+      assert.deepStrictEqual(yield* page([], "f", 10, 1), { events: [], cut: false, bytes: 0, mayHaveGaps: false })
+    })
+  )
+
+  it.effect("a page says whether its range may have gaps, also where it has no event next to one", () =>
+    Effect.gen(function* () {
+      const { newestGap, page } = yield* EventStore
+      const sql = yield* SqlClient.SqlClient
+      const room = yield* openRoom("gaps")
+      const other = yield* openRoom("without gaps")
+      const ids: Array<EventId> = []
+      for (let index = 0; index < 6; index++) {
+        ids.push((yield* store(room, [makeEvent(room.roomId)]))[0]!.event_id)
+        yield* store(other, [makeEvent(other.roomId)])
+      }
+      yield* sql`
+        INSERT INTO timeline_gaps (nid, room_nid, xid) SELECT nid, room_nid, xid FROM events WHERE event_id = ${ids[2]!}`
+      const at = yield* Effect.forEach(ids, positionOf)
+      const mayHaveGaps = (range: Partial<ReturnType<typeof all>>, limit = 1) =>
+        Effect.map(page([{ ...all(room), ...range }], "b", limit, 1_000_000), (found) => found.mayHaveGaps)
+      assert.isTrue(yield* mayHaveGaps({}))
+      assert.isTrue(yield* mayHaveGaps({ upTo: at[2]! }))
+      assert.isTrue(yield* mayHaveGaps({ after: at[1]! }))
+      assert.isFalse(yield* mayHaveGaps({ after: at[2]! }))
+      assert.isFalse(yield* mayHaveGaps({ upTo: at[1]! }))
+      // The gap directly after the range is one of the range.
+      const before = { after: beginning, upTo: positionBefore(at[2]!) }
+      assert.isTrue(yield* mayHaveGaps(before))
+      assert.strictEqual((yield* newestGap({ ...all(room), ...before }))?.event.event_id, ids[2])
+      assert.isFalse((yield* page([all(other)], "b", 1, 1_000_000)).mayHaveGaps)
+      // A page without events cannot tell.
+      assert.isTrue(yield* mayHaveGaps({ after: at[5]! }))
     })
   )
 

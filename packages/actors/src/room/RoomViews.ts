@@ -167,12 +167,16 @@ export const makeRoomViews = Effect.gen(function* () {
       range,
       direction,
       isOpen: limit > 0 && comparePositions(to, beginning) === 0,
-      read: Effect.map(events.page([range], direction, limit, maxPageBytes), ({ bytes, cut, events: page }) => ({
-        page,
-        bytes,
-        count: page.length,
-        end: cut || page.length === limit ? endOfPage(direction, page.at(-1)) : undefined
-      })),
+      read: Effect.map(
+        events.page([range], direction, limit, maxPageBytes),
+        ({ bytes, cut, events: page, mayHaveGaps }) => ({
+          page,
+          bytes,
+          mayHaveGaps,
+          count: page.length,
+          end: cut || page.length === limit ? endOfPage(direction, page.at(-1)) : undefined
+        })
+      ),
       limits: direction === "b" ? pagingBack : inPassing
     })
     const first = page[0]

@@ -9,11 +9,15 @@ import { type EventRow, type StreamedEvent, toStreamedEvent } from "../LogSlice.
 import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange } from "../TimelineRange.ts"
 import { positionSql } from "./positionSql.ts"
 
-/** A page of timelines. `cut`: `maxBytes` ended it, and there are more events within `limit`. `bytes`: of its events as text, as they were counted. */
+/** A page of timelines. */
 export interface TimelinePage {
   readonly events: ReadonlyArray<StreamedEvent>
+  /** `maxBytes` ended it, and there are more events within `limit`. */
   readonly cut: boolean
+  /** The bytes of its events as text, as they were counted. */
   readonly bytes: number
+  /** False if the ranges, of which it is a part, have no gaps for sure. */
+  readonly mayHaveGaps: boolean
 }
 
 const bytesOf = (rows: ReadonlyArray<{ readonly body: string }>): number =>
@@ -63,13 +67,21 @@ export const makeTimelines = (sql: SqlClient.SqlClient) => {
     )
   }
 
+  /** Whether there is a gap in the ranges, or directly after one of them. */
+  const gapsIn = (ranges: ReadonlyArray<TimelineRange>) => sql`EXISTS (
+    SELECT FROM ${rangeRows(sql, ranges)} JOIN timeline_gaps USING (room_nid)
+    WHERE (xid, nid) > (range.after_xid::xid8, range.after_nid)
+      AND (xid, nid) <= (range.up_to_xid::xid8, least(range.up_to_nid, ${Number.MAX_SAFE_INTEGER - 1}) + 1))`
+
   const page = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number, maxBytes: number) => {
-    if (ranges.length === 0 || limit === 0) return Effect.succeed({ events: [], cut: false, bytes: 0 })
+    if (ranges.length === 0 || limit === 0)
+      return Effect.succeed({ events: [], cut: false, bytes: 0, mayHaveGaps: false })
     const order = orders[direction]
     return readWhole(
       sql,
-      (first) => sql<EventRow & SizedRow & { readonly found: bigint }>`
-        SELECT sized.xid::text AS xid, sized.nid, sized.room_nid, sized.found, ${sizedBody(sql)} FROM (
+      (first) => sql<EventRow & SizedRow & { readonly found: bigint; readonly may_have_gaps: boolean }>`
+        SELECT sized.xid::text AS xid, sized.nid, sized.room_nid, sized.found, ${gapsIn(ranges)} AS may_have_gaps,
+          ${sizedBody(sql)} FROM (
           SELECT page.xid, page.nid, events.room_nid, events.body, count(*) OVER () AS found,
             sum(octet_length(events.body)) OVER (ORDER BY page.xid ${order}, page.nid ${order} ROWS UNBOUNDED PRECEDING) AS bytes
           FROM (
@@ -84,7 +96,8 @@ export const makeTimelines = (sql: SqlClient.SqlClient) => {
       Effect.map((rows) => ({
         events: rows.map(toStreamedEvent),
         cut: rows.length > 0 && rows.length < Number(rows[0]!.found),
-        bytes: Number(rows.at(-1)?.bytes ?? 0)
+        bytes: Number(rows.at(-1)?.bytes ?? 0),
+        mayHaveGaps: rows[0]?.may_have_gaps ?? true
       })),
       Effect.orDie
     )

@@ -32,6 +32,8 @@ interface SeenPage {
   readonly count: number
   /** The position at the end of the page; undefined at the end of the timeline. */
   readonly end: StreamPosition | undefined
+  /** Whether the range may have gaps. */
+  readonly mayHaveGaps: boolean
 }
 
 /** A page as it was read. */
@@ -77,6 +79,12 @@ export const makeGapFilling = Effect.gen(function* () {
     return { ...range, after, upTo: end ?? range.upTo }
   })
 
+  /** The newest gap of the page up to a position. */
+  const newestGap = Effect.fnUntraced(function* <A>(wanted: PageToFill<A>, page: SeenPage, newest: StreamPosition) {
+    const { after, roomNid, upTo } = yield* covered(wanted, page)
+    return yield* events.newestGap({ roomNid, after, upTo: comparePositions(newest, upTo) < 0 ? newest : upTo })
+  })
+
   /** The page, read again after each fetch that brought something. Gaps are filled from the newest on. */
   return Effect.fnUntraced(function* <A>(wanted: PageToFill<A>): Effect.fn.Return<A> {
     const { direction, isOpen, limits, range, read, roomId } = wanted
@@ -84,7 +92,7 @@ export const makeGapFilling = Effect.gen(function* () {
     let kept: ReadPage<A> | undefined
     const look = Effect.map(read, (found): SeenPage => {
       kept = found
-      return { count: found.count, end: found.end }
+      return { count: found.count, end: found.end, mayHaveGaps: found.mayHaveGaps }
     })
     const drop = Effect.suspend(() => {
       const bytes = kept?.bytes ?? 0
@@ -95,12 +103,7 @@ export const makeGapFilling = Effect.gen(function* () {
     const fill = Effect.gen(function* () {
       let newest = theEnd
       for (let round = 0; round < limits.rounds; round++) {
-        const { after, roomNid, upTo } = yield* covered(wanted, current)
-        const gap = yield* events.newestGap({
-          roomNid,
-          after,
-          upTo: comparePositions(newest, upTo) < 0 ? newest : upTo
-        })
+        const gap = current.mayHaveGaps ? yield* newestGap(wanted, current, newest) : undefined
         const isShort = direction === "b" && current.end === undefined && isOpen
         if (gap === undefined && !(isShort && (yield* beginsLate(range.roomNid)))) return
         yield* drop

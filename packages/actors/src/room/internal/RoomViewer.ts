@@ -41,10 +41,18 @@ export interface Scan {
   /** How many bytes were read, and how many the pages have in which something was found. */
   readonly bytes: number
   readonly kept: number
+  /** False if the range has no gaps for sure. */
+  readonly mayHaveGaps: boolean
 }
 
 /** A scan that reads nothing. */
-export const noScan = (end: StreamPosition | undefined): Scan => ({ found: [], end, bytes: 0, kept: 0 })
+export const noScan = (end: StreamPosition | undefined): Scan => ({
+  found: [],
+  end,
+  bytes: 0,
+  kept: 0,
+  mayHaveGaps: false
+})
 
 export const makeRoomViewer = Effect.gen(function* () {
   const rooms = yield* RoomStore
@@ -158,11 +166,13 @@ export const makeRoomViewer = Effect.gen(function* () {
     const found: Array<StreamedEvent> = []
     let { after, upTo } = range
     let [bytes, kept] = [0, 0]
+    let mayHaveGaps = false
     for (let scanned = 0; scanned < maxScanned && bytes < maxScannedBytes; ) {
       const size = Math.max(limit - found.length, isEverything ? 1 : 100)
       const page = yield* events.page([{ roomNid: reader.roomNid, after, upTo }], direction, size, maxBytes)
       scanned += page.events.length
       bytes += page.bytes
+      mayHaveGaps ||= page.mayHaveGaps
       const before = found.length
       const visible = withoutIgnored(ignored, yield* givingBack(visibleTo(reader, page.events)))
       found.push(...(yield* selection.of(reader.roomNid, visible)).slice(0, limit - before))
@@ -170,16 +180,17 @@ export const makeRoomViewer = Effect.gen(function* () {
       else yield* giveBytes(page.bytes)
       const end = found.length === limit ? found.at(-1) : undefined
       if (end !== undefined) {
-        return { found, end: direction === "b" ? positionBefore(end.position) : end.position, bytes, kept }
+        return { found, end: direction === "b" ? positionBefore(end.position) : end.position, bytes, kept, mayHaveGaps }
       }
       const last = page.events.at(-1)
-      if (last === undefined || (page.events.length < size && !page.cut)) return { found, end: undefined, bytes, kept }
+      if (last === undefined || (page.events.length < size && !page.cut))
+        return { found, end: undefined, bytes, kept, mayHaveGaps }
       if (direction === "b") upTo = positionBefore(last.position)
       else after = last.position
       // A page that is cut has the largest size of an answer.
       if (page.cut && found.length > 0) break
     }
-    return { found, end: direction === "b" ? upTo : after, bytes, kept }
+    return { found, end: direction === "b" ? upTo : after, bytes, kept, mayHaveGaps }
   })
 
   return {

@@ -87,7 +87,8 @@ export const makeTimelinePages = Effect.fnUntraced(function* (viewer: RoomViewer
         page,
         count: page.found.length,
         end: page.end,
-        bytes: page.kept
+        bytes: page.kept,
+        mayHaveGaps: page.mayHaveGaps
       })),
       limits
     })

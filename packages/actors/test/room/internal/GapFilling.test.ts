@@ -94,7 +94,7 @@ layer(homeServer, { excludeTestServices: true })("pages with gaps", (it) => {
       let reads = 0
       const read = Effect.sync(() => {
         reads++
-        return { page: [], count: 1, bytes: 0, end: undefined }
+        return { page: [], count: 1, bytes: 0, end: undefined, mayHaveGaps: true }
       })
       const range = { roomNid: Number(row!.room_nid), after: beginning, upTo: theEnd }
       const filled = yield* makeGapFilling
