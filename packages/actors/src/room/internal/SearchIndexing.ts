@@ -43,19 +43,29 @@ export const makeSearchIndexing = Effect.gen(function* () {
       })
     })
   )
-  const follow = Effect.gen(function* () {
-    yield* grown.await
+  const indexSlowly = Effect.suspend(() => {
     const before = seen
-    const isDone = yield* inSpareTime(lock.withPermit(store.indexNext), () => {
+    const indexing = inSpareTime(lock.withPermit(store.indexNext), () => {
       const busy = busyShare(seen - indexed)
       return { busy, atRest: Math.max(busy, shareAtRest) }
     })
-    if (!isDone) return
-    indexed = Math.max(indexed, before)
-    if (seen === before) grown.closeUnsafe()
-    yield* Effect.sleep("1 second")
+    return Effect.tap(indexing, (isDone) =>
+      Effect.sync(() => {
+        if (!isDone) return
+        indexed = Math.max(indexed, before)
+        if (seen === before) grown.closeUnsafe()
+      })
+    )
   })
-  yield* keepRunning("Indexing what is said in rooms", follow)
+  yield* keepRunning(
+    "Indexing what is said in rooms",
+    Effect.gen(function* () {
+      yield* grown.await
+      // What was sent is delivered first.
+      yield* Effect.sleep("1 second")
+      yield* Effect.repeat(indexSlowly, { until: (isDone) => isDone })
+    })
+  )
 
   return {
     /** Indexes every event that this node has read from the log. */
