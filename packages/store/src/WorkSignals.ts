@@ -6,6 +6,7 @@
 import type * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import type { Fragment } from "effect/sql/Statement"
 import { logEpochs } from "./LogEpoch.ts"
 import { rowsOf } from "./LogKind.ts"
 import type { LogSlice } from "./LogSlice.ts"
@@ -27,10 +28,14 @@ export type WorkKind =
 /** The value is null: nodes of versions that know no signals take it for a key that has no value any more. */
 const keyOf = (kind: WorkKind): string => `work ${kind}`
 
-/** Run it in the transaction that stores the work. */
-export const signalWork = (sql: SqlClient.SqlClient, kind: WorkKind): Effect.Effect<unknown, SqlError> => sql`
-  INSERT INTO short_lived (key, value) VALUES (${keyOf(kind)}, 'null')
+/** The statement that signals work, if `condition` (SQL) holds: for a statement that stores the work. */
+export const workSignal = (sql: SqlClient.SqlClient, kind: WorkKind, condition: Fragment = sql``) => sql`
+  INSERT INTO short_lived (key, value) SELECT ${keyOf(kind)}, 'null' ${condition}
   ON CONFLICT (key) DO UPDATE SET xid = excluded.xid, nid = excluded.nid`
+
+/** Run it in the transaction that stores the work. */
+export const signalWork = (sql: SqlClient.SqlClient, kind: WorkKind): Effect.Effect<unknown, SqlError> =>
+  workSignal(sql, kind)
 
 /** Whether a slice of the log signals work of this kind. */
 export const signalsWork = ({ rows }: LogSlice, kind: WorkKind): boolean =>

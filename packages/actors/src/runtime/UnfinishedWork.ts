@@ -61,12 +61,17 @@ export const keepFinishing = Effect.fnUntraced(function* <A, R>({
     yield* Fiber.join(yield* turns.withPermit(begin))
   })
 
-  const nextIsDue = Effect.gen(function* () {
+  const nextIsDue = Effect.fnUntraced(function* (wait: number) {
     const next = yield* table.nextAt
     if (next === undefined) return yield* Effect.never
     const now = yield* Clock.currentTimeMillis
-    yield* Effect.sleep(Math.min(longestWait, Math.max(shortestWait, next - now)))
+    yield* Effect.sleep(Math.min(longestWait, Math.max(wait, next - now)))
   })
+  /** Returns when the next piece may be due, `wait` ms from now at the earliest, or at once if another one that is due is added. */
+  const somethingIsDue = (wait: number): Effect.Effect<void> =>
+    Effect.flatMap(Effect.raceFirst(Effect.as(added, false), Effect.as(nextIsDue(wait), true)), (isDue) =>
+      isDue ? Effect.void : somethingIsDue(0)
+    )
   let which = whenNodesChange
   yield* keepRunningOnce(
     name,
@@ -74,7 +79,7 @@ export const keepFinishing = Effect.fnUntraced(function* <A, R>({
       yield* handleEach(yield* table.take(which), finishInTurn, "unbounded")
       which = yield* Effect.raceFirst(
         Effect.as(changed, whenNodesChange),
-        Effect.as(Effect.raceFirst(added, nextIsDue), "due" as const)
+        Effect.as(somethingIsDue(shortestWait), "due" as const)
       )
     })
   )
