@@ -122,6 +122,99 @@ describe("MSC1442", () => {
       assert.strictEqual(example.after(changes, elsewhere).get(levelsKey), changes.event_id)
     })
 
+    it(`topics are ordered by the power levels that the power events leave, also where all states agree on others (version ${id})`, () => {
+      const example = new Example(id, [bob])
+      const fork = example.levels(alice, { [bob]: 50 })
+      const others = example.levels(alice, { [bob]: 51 }, [fork])
+      const late = example.state(bob, "m.room.topic", { topic: "under others" }, [others])
+      const agreed = example.levels(alice, { [bob]: 52 }, [fork])
+      const later = example.state(bob, "m.room.topic", { topic: "under those agreed on" }, [agreed])
+      const state = example.after(later)
+      const resolved = example.resolve(state, new Map(state).set(topicKey, late.event_id))
+      assert.strictEqual(resolved.get(topicKey), late.event_id)
+      assert.strictEqual(resolved.get(levelsKey), agreed.event_id)
+    })
+
+    it(`only keys in conflict are resolved, though other events take part (version ${id})`, () => {
+      const example = new Example(id, [bob])
+      const fork = example.levels(alice, { [bob]: 50 })
+      const older = example.levels(alice, { [bob]: 51 }, [fork])
+      const byBob = example.state(bob, "m.room.topic", { topic: "bob's" }, [older])
+      const newer = example.levels(alice, { [bob]: 52 }, [fork])
+      const byAlice = example.state(alice, "m.room.topic", { topic: "alice's" }, [newer])
+      const state = example.after(byAlice)
+      const topics = [byAlice.event_id, byBob.event_id]
+      const conflict = {
+        conflicted: new Map([[topicKey, topics]]),
+        fullConflictedSet: new Set([...topics, older.event_id]),
+        unconflicted: (key: string) => (key === topicKey ? undefined : state.get(key))
+      }
+      const { events, version } = example.replica
+      const resolved = version.stateResolution.resolve(conflict, (id) => events.get(id))
+      assert.deepStrictEqual([...resolved.keys()], [topicKey])
+    })
+
+    it(`a topic from before the first power levels comes before those that rest on some (version ${id})`, () => {
+      const example = new Example(id, [bob])
+      const fork = example.state(alice, "m.room.name", { name: "new" })
+      const without = example.state(alice, "m.room.topic", { topic: "without levels" }, [fork], 2_000)
+      const levels = example.levels(alice, { [bob]: 50 }, [fork])
+      const under = example.state(bob, "m.room.topic", { topic: "under levels" }, [levels], 1_000)
+      assert.strictEqual(example.after(without, under).get(topicKey), under.event_id)
+    })
+
+    it(`the join on which a ban rests is ordered with the power events (version ${id})`, () => {
+      const example = new Example(id, [charlie])
+      const fork = example.levels(alice, { [bob]: 100, [charlie]: 50 })
+      const joined = example.member(bob, bob, "join", [fork])
+      const ban = example.member(bob, user("dave"), "ban", [joined])
+      const closed = example.state(charlie, "m.room.join_rules", { join_rule: "invite" }, [fork])
+      const state = example.after(ban, closed)
+      assert.strictEqual(state.get(rulesKey), closed.event_id)
+      assert.strictEqual(state.get(stateKeyOf("m.room.member", bob)), joined.event_id)
+    })
+
+    it(`join rules, kicks and bans come before what they forbid, whatever the timestamps are (version ${id})`, () => {
+      const example = new Example(id, [bob])
+      const fork = example.levels(alice, { [bob]: 50 })
+      const join = example.member(charlie, charlie, "join", [fork])
+      const closed = example.state(alice, "m.room.join_rules", { join_rule: "invite" }, [fork])
+      assert.isUndefined(example.after(join, closed).get(stateKeyOf("m.room.member", charlie)))
+      const topic = example.state(bob, "m.room.topic", { topic: "bob's" }, [fork])
+      for (const membership of ["leave", "ban"]) {
+        const removed = example.member(alice, bob, membership, [fork])
+        assert.isUndefined(example.after(topic, removed).get(topicKey), membership)
+      }
+    })
+
+    it(`a leave takes nothing back that the user has done before (version ${id})`, () => {
+      const example = new Example(id, [bob])
+      const fork = example.levels(alice, { [bob]: 50 })
+      const topic = example.state(bob, "m.room.topic", { topic: "bob's" }, [fork])
+      const left = example.member(bob, bob, "leave", [fork])
+      const state = example.after(topic, left)
+      assert.strictEqual(state.get(topicKey), topic.event_id)
+      assert.strictEqual(state.get(stateKeyOf("m.room.member", bob)), left.event_id)
+    })
+
+    it(`of two events of the same time the one with the greater ID counts, of power events too (version ${id})`, () => {
+      const example = new Example(id, [bob])
+      const fork = example.levels(alice, { [bob]: 100 })
+      const [topics, rules] = ["m.room.topic", "m.room.join_rules"].map((type) => {
+        const pair = [alice, bob].map((sender) => example.state(sender, type, { join_rule: "invite" }, [fork], 1_000))
+        const [one, two] = pair.map(({ event_id }) => event_id).sort()
+        assert.notStrictEqual(one, two)
+        return { pair, greater: two! }
+      })
+      for (const { greater, pair } of [topics!, rules!]) {
+        const key = stateKeyOf(pair[0]!.type, "")
+        // The sender with the higher power level comes first.
+        const isLevelled = pair[0]!.type === "m.room.topic" || !example.replica.version.privilegesCreators
+        const last = isLevelled ? greater : pair[1]!.event_id
+        for (const order of [pair, pair.toReversed()]) assert.strictEqual(example.after(...order).get(key), last)
+      }
+    })
+
     it(`join rules of the auth difference decide on a join before those on which all states agree (version ${id})`, () => {
       const example = new Example(id, [bob])
       const open = example.state(alice, "m.room.join_rules", { join_rule: "public" })

@@ -5,7 +5,7 @@ import { EventLog } from "../../src/EventLog.ts"
 import { readAfter } from "../../src/internal/logReader.ts"
 import { rowsOfCommits } from "../../src/internal/RecentCommits.ts"
 import * as TestDatabase from "../../src/testing/TestDatabase.ts"
-import { commitOf, makeEvent, openRoom, stores } from "../support/TestRoom.ts"
+import { alice, bob, commitOf, makeEvent, memberEvent, openRoom, stores } from "../support/TestRoom.ts"
 
 layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("reading the log", (it) => {
   it.effect("an event that is read from the tables has the states that it has in memory", () =>
@@ -33,6 +33,31 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("reading the log", (i
         read.map(({ states }) => states?.after),
         [plain!.stateBefore, { chain: 2, seq: 5 }, undefined, undefined]
       )
+    })
+  )
+
+  it.effect("a slice that was cut has the memberships of its events, the last one included", () =>
+    Effect.gen(function* () {
+      const log = yield* EventLog
+      const sql = yield* SqlClient.SqlClient
+      const room = yield* openRoom("cut memberships")
+      const start = yield* log.currentPosition
+      const events = [memberEvent(room.roomId, alice, "join"), memberEvent(room.roomId, bob, "invite", alice)]
+      yield* log.append(yield* commitOf(room, events))
+      yield* log.settled
+      let at = start
+      for (const [index, userId] of [alice, bob].entries()) {
+        const slice = yield* readAfter(sql, at, 1)
+        assert.deepStrictEqual(
+          slice.events.map(({ event }) => event),
+          [events[index]!]
+        )
+        assert.deepStrictEqual(
+          slice.memberships.map((membership) => membership.userId),
+          [userId]
+        )
+        at = slice.upTo
+      }
     })
   )
 })
