@@ -242,6 +242,8 @@ describe("Hashes and signatures", () => {
       for (const membership of ["join", "leave", "ban", "knock"]) {
         assert.deepStrictEqual(signersOf({ membership, third_party_invite }), ["domain"], membership)
       }
+      const message = eventOf(of, { type: "m.room.message", content: { membership: "invite", third_party_invite } })
+      assert.deepStrictEqual(of.signers(message) as ReadonlyArray<string>, ["domain"], "only memberships are invites")
       assert.deepStrictEqual(
         signersOf({ ...join, membership: "leave" }),
         ["domain"],
@@ -331,6 +333,14 @@ describe("Dropped PDUs", () => {
       const pdu = of.toPdu(eventOf(of))
       assert.strictEqual(problem(of, { ...pdu, content: { body: "x".repeat(65_536) } }), "TooLarge")
       assert.isUndefined(problem(of, { ...pdu, content: { body: "x".repeat(60_000) }, type: "t".repeat(255) }))
+      // Characters of two bytes, so that a count of characters is told from one of bytes.
+      const ofBytes = (bytes: number) => {
+        const others = encodeOrThrow({ ...pdu, content: { body: "" } }).length
+        const odd = (bytes - others) % 2
+        return { ...pdu, content: { body: "ä".repeat((bytes - others - odd) / 2) + "x".repeat(odd) } }
+      }
+      assert.notStrictEqual(problem(of, ofBytes(65_536)), "TooLarge")
+      assert.strictEqual(problem(of, ofBytes(65_537)), "TooLarge")
       assert.isDefined(problem(of, { ...pdu, type: "t".repeat(256) }))
       assert.strictEqual(problem(of, { ...pdu, state_key: "💥".repeat(70) }) === undefined, Number(id) < 11)
       assert.isDefined(problem(of, { ...pdu, state_key: "💥".repeat(256) }))
