@@ -185,6 +185,10 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
             Effect.sync(() => {
               bytes += more
             }),
+          takeNow: (more: number) => {
+            bytes += more
+            return true
+          },
           expect: () =>
             Effect.sync(() => {
               isExpected = true

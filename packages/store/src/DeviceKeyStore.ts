@@ -7,7 +7,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Data, Effect, Exit, Layer, Request, RequestResolver } from "effect"
 import { SqlClient, type SqlError, type Statement } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
-import { takeBytes } from "./LargeReads.ts"
+import { readWithin } from "./LargeReads.ts"
 import { texts } from "./PgArrays.ts"
 
 /** An identity key, without `signatures` and `unsigned`, as canonical JSON, and the signatures as JSON. */
@@ -81,6 +81,16 @@ interface CountRow {
 interface Note {
   /** The transaction. */
   readonly xid: string
+}
+
+interface DeviceRow {
+  readonly user_id: string
+  readonly device_id: string
+  readonly keys: string | null
+  readonly signatures: string | null
+  readonly device_name: string | null
+  /** Of the keys and signatures up to these. */
+  readonly bytes: bigint
 }
 
 interface ClaimedRow extends Note {
@@ -244,20 +254,26 @@ export class DeviceKeyStore extends Context.Service<
       })
 
       const query = (userIds: ReadonlyArray<UserId>) =>
-        sql<{ user_id: string; device_id: string; keys: string; signatures: string; device_name: string | null }>`
-          SELECT device_keys.user_id, device_keys.device_id, keys, signatures, device_name
-          FROM device_keys JOIN access_tokens USING (user_id, device_id)
-          WHERE device_keys.user_id = ANY (${texts(userIds)}::text[])`.pipe(
-          Effect.tap((rows) =>
-            takeBytes(rows.reduce((sum, { keys, signatures }) => sum + keys.length + signatures.length, 0))
-          ),
+        readWithin({
+          query: (maxBytes) => sql<DeviceRow>`
+            SELECT user_id, device_id, device_name, bytes, CASE WHEN bytes <= ${maxBytes} THEN keys END AS keys,
+              CASE WHEN bytes <= ${maxBytes} THEN signatures END AS signatures
+            FROM (
+              SELECT device_keys.user_id, device_keys.device_id, keys, signatures, device_name,
+                sum(octet_length(keys) + octet_length(signatures)) OVER (ROWS UNBOUNDED PRECEDING) AS bytes
+              FROM device_keys JOIN access_tokens USING (user_id, device_id)
+              WHERE device_keys.user_id = ANY (${texts(userIds)}::text[])
+            ) AS sized`,
+          bytesOf: (rows) => Number(rows.at(-1)?.bytes ?? 0),
+          isCut: ({ keys }) => keys === null
+        }).pipe(
           Effect.map((rows) =>
             rows.map(
               (row): StoredDeviceKeys => ({
                 userId: row.user_id as UserId,
                 deviceId: row.device_id,
-                keys: row.keys,
-                signatures: row.signatures,
+                keys: row.keys!,
+                signatures: row.signatures!,
                 name: row.device_name ?? undefined
               })
             )

@@ -44,13 +44,20 @@ const defaultLargeReadLimits: LargeReadLimits = {
 export interface Allowance {
   /** Waits until the request may have so many more bytes. Dies with M_TOO_LARGE if they are too many. */
   readonly take: (bytes: number) => Effect.Effect<void>
+  /** Counts so many more bytes if the request need not wait for them. Otherwise it has to take them. */
+  readonly takeNow: (bytes: number) => boolean
   /** Waits until the request may have so many bytes altogether, but does not count them: they are counted when they are read. */
   readonly expect: (bytes: number) => Effect.Effect<void>
   /** The request no longer has so many of its bytes. */
   readonly give: (bytes: number) => Effect.Effect<void>
 }
 
-const unlimited: Allowance = { take: () => Effect.void, expect: () => Effect.void, give: () => Effect.void }
+const unlimited: Allowance = {
+  take: () => Effect.void,
+  takeNow: () => true,
+  expect: () => Effect.void,
+  give: () => Effect.void
+}
 
 /** The allowance of the current request. Work outside of requests has no limit. */
 export const CurrentAllowance = Context.Reference<Allowance>("greenroom/store/CurrentAllowance", {
@@ -98,6 +105,20 @@ class RequestAllowance implements HeldAllowance {
       }
       return this.expect(this.used)
     })
+  }
+
+  takeNow(bytes: number): boolean {
+    const used = this.used + bytes
+    if (used > this.most) return false
+    const needed = Math.max(this.needed, this.tierOf(used))
+    for (let tier = 0; tier < needed; tier++) {
+      if ((this.held & (1 << tier)) !== 0) continue
+      if (!this.tiers[tier]!.permits.takeNow(this.owner)) return false
+      this.held |= 1 << tier
+    }
+    this.used = used
+    this.needed = needed
+    return true
   }
 
   expect(bytes: number): Effect.Effect<void> {
@@ -230,6 +251,11 @@ export const givingBack = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effe
         bytes += more
         return allowance.take(more)
       },
+      takeNow: (more) => {
+        if (!allowance.takeNow(more)) return false
+        bytes += more
+        return true
+      },
       expect: (more) => allowance.expect(more),
       give: (less) => {
         bytes -= less
@@ -276,6 +302,40 @@ export type Whole<Row> = Row & { readonly body: string }
 
 /** How many bytes of bodies are fetched at once. */
 const fetchedAtOnce = 4 * 1024 * 1024
+
+/** A query whose rows end after so many bytes, for `readWithin`. */
+export interface BoundedQuery<Row, E> {
+  readonly query: (maxBytes: number) => Effect.Effect<ReadonlyArray<Row>, E>
+  /** The bytes of rows, as far as they are known. */
+  readonly bytesOf: (rows: ReadonlyArray<Row>) => number
+  /** Whether `maxBytes` has left out something of the row. */
+  readonly isCut: (row: Row) => boolean
+  readonly maxBytes?: number
+}
+
+/**
+ * The rows of a query that has counted them only when it has run. At first it reads `fetchedAtOnce` bytes. If there are more, or the permit
+ * for these is not free, they are dropped, and read again with the permit: requests that wait have nothing in memory.
+ */
+export const readWithin = <Row, E>({
+  bytesOf,
+  isCut,
+  maxBytes = Number.MAX_SAFE_INTEGER,
+  query
+}: BoundedQuery<Row, E>): Effect.Effect<ReadonlyArray<Row>, E> =>
+  Effect.withFiber((fiber) => {
+    const allowance = Context.get(fiber.context, CurrentAllowance)
+    const withPermit = (bytes: number) =>
+      Effect.andThen(
+        allowance.take(bytes),
+        Effect.tap(query(maxBytes), (rows) => allowance.take(bytesOf(rows) - bytes))
+      )
+    return Effect.flatMap(query(Math.min(fetchedAtOnce, maxBytes)), (rows) => {
+      const bytes = bytesOf(rows)
+      if (maxBytes > fetchedAtOnce && rows.some(isCut)) return withPermit(Math.max(bytes, smallRead + 1))
+      return allowance.takeNow(bytes) ? Effect.succeed(rows) : withPermit(bytes)
+    })
+  })
 
 export const hasBody = <Row extends { readonly body: string | null }>(row: Row): row is Whole<Row> => row.body !== null
 

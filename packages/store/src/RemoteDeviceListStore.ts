@@ -13,7 +13,7 @@ import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Random } from "effect"
 import { SqlClient, type Statement } from "effect/sql"
 import { dueAt } from "./internal/dueAt.ts"
-import { takeBytes } from "./LargeReads.ts"
+import { readWithin } from "./LargeReads.ts"
 import { bigints, texts } from "./PgArrays.ts"
 
 /** The keys of a user: JSON text. */
@@ -75,6 +75,9 @@ interface Row {
 }
 
 interface KnownRow extends Row {
+  /** Of the devices up to these. */
+  readonly bytes: bigint
+  readonly is_cut: boolean
   readonly is_current: boolean
   readonly is_shared: boolean
 }
@@ -141,14 +144,22 @@ export class RemoteDeviceListStore extends Context.Service<
 
         const read = Effect.fnUntraced(function* (userIds: ReadonlyArray<UserId>) {
           if (userIds.length === 0) return []
-          const rows = yield* sql<KnownRow>`
-            SELECT wanted.user_id, devices, master_key, self_signing_key, state.is_current,
-              CASE WHEN state.is_current THEN true ELSE ${shares(sql`wanted.user_id`)} END AS is_shared
-            FROM unnest(${texts(userIds)}::text[]) AS wanted (user_id)
-            LEFT JOIN remote_device_lists AS list USING (user_id)
-            CROSS JOIN LATERAL (SELECT coalesce(
-              CASE WHEN list.devices IS NOT NULL AND NOT list.is_stale THEN ${sharesSince} END, false) AS is_current) AS state`
-          yield* takeBytes(rows.reduce((sum, { devices }) => sum + (devices?.length ?? 0), 0))
+          const rows = yield* readWithin({
+            query: (maxBytes) => sql<KnownRow>`
+              SELECT user_id, CASE WHEN bytes <= ${maxBytes} THEN devices END AS devices, master_key, self_signing_key,
+                bytes, bytes > ${maxBytes} AS is_cut, is_current,
+                CASE WHEN is_current THEN true ELSE ${shares(sql`list.user_id`)} END AS is_shared
+              FROM (
+                SELECT wanted.user_id, devices, master_key, self_signing_key, state.is_current,
+                  coalesce(sum(octet_length(devices)) OVER (ROWS UNBOUNDED PRECEDING), 0) AS bytes
+                FROM unnest(${texts(userIds)}::text[]) AS wanted (user_id)
+                LEFT JOIN remote_device_lists AS list USING (user_id)
+                CROSS JOIN LATERAL (SELECT coalesce(
+                  CASE WHEN list.devices IS NOT NULL AND NOT list.is_stale THEN ${sharesSince} END, false) AS is_current) AS state
+              ) AS list`,
+            bytesOf: (rows) => Number(rows.at(-1)?.bytes ?? 0),
+            isCut: ({ is_cut }) => is_cut
+          })
           return rows.map((row): KnownDevices => {
             const { is_current: isCurrent, is_shared: isShared } = row
             return { userId: row.user_id as UserId, keys: isShared ? toKeys(row) : undefined, isCurrent, isShared }

@@ -10,11 +10,11 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { positionOf, positionSql } from "./internal/positionSql.ts"
 import { stateRef } from "./internal/stateRows.ts"
-import { hasBody, takeBytes, type Whole } from "./LargeReads.ts"
+import { hasBody, type Whole } from "./LargeReads.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StateRef } from "./StateRef.ts"
 import type { StreamPosition } from "./StreamToken.ts"
-import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange } from "./TimelineRange.ts"
+import { inRange, rangeRows, readRanges, type SizedEventRow, sizedEvents, type TimelineRange } from "./TimelineRange.ts"
 
 /** The membership of a user in a room as of a position. */
 export interface MembershipAt {
@@ -202,7 +202,10 @@ export class SyncStore extends Context.Service<
       const timelines = (ranges: ReadonlyArray<TimelineRange>, limit: number, maxBytes: number) =>
         ranges.length === 0 || limit === 0
           ? Effect.succeed({ entries: [], cut: new Set<number>() })
-          : sql<EntryRow>`
+          : readRanges(
+              ranges,
+              maxBytes,
+              (maxBytes) => sql<EntryRow>`
               SELECT range.room_nid, hit.xid::text AS xid, hit.nid, hit.body, hit.state_chain, hit.state_seq, hit.after_chain,
                 hit.after_seq, beginning.after_gap, EXISTS (
                   SELECT FROM events AS child WHERE child.relates_to = hit.event_id AND child.rel_type IS NOT NULL OFFSET 0
@@ -219,11 +222,10 @@ export class SyncStore extends Context.Service<
                   coalesce(gap.nid - 1, range.after_nid) AS after_nid
               ) AS beginning
               CROSS JOIN LATERAL (${sizedEvents(sql, entryColumns, afterGap, descending, { limit, maxBytes })}) AS hit
-              ORDER BY hit.xid, hit.nid`.pipe(
-              Effect.map((rows) => [rows, rows.filter(hasBody)] as const),
-              Effect.tap(([, whole]) => takeBytes(whole.reduce((sum, { body }) => sum + body.length, 0))),
-              Effect.map(([rows, whole]) => ({
-                entries: whole.map(toEntry),
+              ORDER BY hit.xid, hit.nid`
+            ).pipe(
+              Effect.map((rows) => ({
+                entries: rows.filter(hasBody).map(toEntry),
                 cut: new Set(rows.filter(isCut).map(({ room_nid }) => Number(room_nid)))
               })),
               Effect.orDie

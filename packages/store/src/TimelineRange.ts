@@ -1,7 +1,9 @@
 /**
  * A part of the timeline of a room, and several of them as the rows of a query.
  */
+import type { Effect } from "effect"
 import type { SqlClient, Statement } from "effect/sql"
+import { readWithin } from "./LargeReads.ts"
 import { bigints, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
 
@@ -56,3 +58,16 @@ export const sizedEvents = (
       ORDER BY xid ${order}, nid ${order} LIMIT ${limit}
     ) AS page
   ) AS sized`
+
+/** The rows of a query for ranges, each of which has `maxBytes` bytes at most. */
+export const readRanges = <Row extends SizedEventRow, E>(
+  ranges: ReadonlyArray<TimelineRange>,
+  maxBytes: number,
+  query: (maxBytes: number) => Effect.Effect<ReadonlyArray<Row>, E>
+): Effect.Effect<ReadonlyArray<Row>, E> =>
+  readWithin({
+    query: (ofAll) => query(Math.min(maxBytes, Math.ceil(ofAll / ranges.length))),
+    bytesOf: (rows) => rows.reduce((sum, { body }) => sum + (body?.length ?? 0), 0),
+    isCut: ({ body }) => body === null,
+    maxBytes: maxBytes * ranges.length
+  })

@@ -11,7 +11,7 @@ import { SqlClient } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
 import { inBatches } from "./internal/inBatches.ts"
 import { positionOf, positionSql } from "./internal/positionSql.ts"
-import { takeBytes } from "./LargeReads.ts"
+import { readWithin } from "./LargeReads.ts"
 import { type LogRow, ofKind } from "./LogKind.ts"
 import { bigints, integers, texts } from "./PgArrays.ts"
 import type { StreamPosition } from "./StreamToken.ts"
@@ -77,7 +77,9 @@ interface Row {
   readonly nid: bigint
   readonly sender: string
   readonly type: string
-  readonly content: string
+  readonly content: string | null
+  /** Of the messages up to this one. */
+  readonly bytes: bigint
 }
 
 /** How many transactions go together at most, and how many bytes of messages, where one has not more alone. */
@@ -254,19 +256,29 @@ export class ToDeviceStore extends Context.Service<
       return ToDeviceStore.of({
         send: (sender, type, messages, transaction, edus = []) => commit({ sender, type, messages, transaction, edus }),
         read: (userId, deviceId, after, upTo, limit) =>
-          sql<Row>`
-            SELECT xid::text AS xid, nid, sender, type, content FROM to_device_messages
-            WHERE user_id = ${userId} AND device_id = ${deviceId}
-              AND (xid, nid) > ${positionSql(sql, after)} AND (xid, nid) <= ${positionSql(sql, upTo)}
-            ORDER BY to_device_messages.xid, to_device_messages.nid LIMIT ${limit}`.pipe(
-            Effect.tap((rows) => takeBytes(rows.reduce((sum, { content }) => sum + content.length, 0))),
+          readWithin({
+            query: (maxBytes) => sql<Row>`
+              SELECT xid::text AS xid, nid, sender, type, bytes, CASE WHEN bytes <= ${maxBytes} THEN content END AS content
+              FROM (
+                SELECT page.*, sum(octet_length(content)) OVER (ORDER BY page.xid, page.nid ROWS UNBOUNDED PRECEDING) AS bytes
+                FROM (
+                  SELECT xid, nid, sender, type, content FROM to_device_messages
+                  WHERE user_id = ${userId} AND device_id = ${deviceId}
+                    AND (xid, nid) > ${positionSql(sql, after)} AND (xid, nid) <= ${positionSql(sql, upTo)}
+                  ORDER BY to_device_messages.xid, to_device_messages.nid LIMIT ${limit}
+                ) AS page
+              ) AS sized
+              ORDER BY sized.xid, sized.nid`,
+            bytesOf: (rows) => Number(rows.at(-1)?.bytes ?? 0),
+            isCut: ({ content }) => content === null
+          }).pipe(
             Effect.map((rows) =>
               rows.map(
                 (row): WaitingMessage => ({
                   position: positionOf(row),
                   sender: row.sender as UserId,
                   type: row.type,
-                  content: JSON.parse(row.content) as JsonObject
+                  content: JSON.parse(row.content!) as JsonObject
                 })
               )
             ),

@@ -122,6 +122,7 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventStore", (it) =>
       const log: Array<string> = []
       const counting = {
         take: (bytes: number) => Effect.sync(() => void log.push(bytes > freeRead ? "permit" : "none")),
+        takeNow: () => true,
         expect: () => Effect.void,
         give: () => Effect.void,
         release: () => Effect.void

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch } from "effect"
 import { SqlClient } from "effect/sql"
@@ -11,6 +13,7 @@ import {
   ownAllowance,
   readMany,
   readWhole,
+  readWithin,
   type SizedRow,
   smallRead,
   takeBytes,
@@ -116,6 +119,65 @@ describe("LargeReads", () => {
         yield* Fiber.join(first)
         yield* Fiber.join(second)
         assert.deepStrictEqual(log, ["first", "free", "second"])
+      })
+    )
+  )
+
+  it.live("a read that waits for its permit has nothing in memory", () =>
+    fewSmall(
+      Effect.gen(function* () {
+        const end = yield* Latch.make(false)
+        const first = yield* request([2 * freeRead], end, [], "first")
+        const read: Array<WeakRef<object>> = []
+        const query = Effect.map(Effect.sleep(0), () => {
+          const row = { text: "x".repeat(2 * freeRead) }
+          read.push(new WeakRef(row))
+          return [row]
+        })
+        const bytesOf = (rows: ReadonlyArray<{ text: string }>) => rows.reduce((sum, { text }) => sum + text.length, 0)
+        const waiting = yield* Effect.forkChild(
+          withAllowance(readWithin({ query: () => query, bytesOf, isCut: () => false })),
+          { startImmediately: true }
+        )
+        yield* Effect.sleep(20)
+        setFlagsFromString("--expose-gc")
+        runInNewContext("gc")()
+        assert.deepStrictEqual(
+          read.map((row) => row.deref()),
+          [undefined]
+        )
+        yield* end.open
+        yield* Fiber.join(first)
+        assert.strictEqual(bytesOf(yield* Fiber.join(waiting)), 2 * freeRead)
+      })
+    )
+  )
+
+  it.effect("of a read with many bytes only a part comes before the permit, and nothing where it has too many", () =>
+    limited(
+      Effect.gen(function* () {
+        const end = yield* Latch.make(false)
+        const others = [yield* request([2 * MiB], end, [], "one"), yield* request([2 * MiB], end, [], "two")]
+        const queries: Array<number> = []
+        const read = (bytes: number) =>
+          readWithin({
+            query: (maxBytes) =>
+              Effect.sync(() => {
+                queries.push(maxBytes)
+                return [{ bytes, isCut: bytes > maxBytes }]
+              }),
+            bytesOf: ([row]) => row!.bytes,
+            isCut: ({ isCut }) => isCut
+          }).pipe(withAllowance, Effect.forkChild({ startImmediately: true }))
+        const waiting = yield* read(6 * MiB)
+        assert.deepStrictEqual(queries, [4 * MiB])
+        yield* end.open
+        yield* Effect.forEach(others, Fiber.join)
+        assert.deepStrictEqual(yield* Fiber.join(waiting), [{ bytes: 6 * MiB, isCut: false }])
+        queries.length = 0
+        const refused = yield* Fiber.await(yield* read(30 * MiB))
+        assert.isTrue(Exit.isFailure(refused) && JSON.stringify(refused.cause).includes("M_TOO_LARGE"))
+        assert.deepStrictEqual(queries, [4 * MiB])
       })
     )
   )

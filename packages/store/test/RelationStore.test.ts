@@ -171,6 +171,7 @@ layer(database)("relations", (it) => {
       const taken: Array<number> = []
       const counting = () => ({
         take: (bytes: number) => Effect.sync(() => void taken.push(bytes)),
+        takeNow: () => true,
         expect: () => Effect.void,
         give: () => Effect.void,
         release: () => Effect.void

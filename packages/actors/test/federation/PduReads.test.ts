@@ -74,8 +74,12 @@ layer(homeServer, { excludeTestServices: true })("history for other servers", (i
         Effect.sync(() => {
           bytes += more
         })
+      const takeNow = (more: number) => {
+        bytes += more
+        return true
+      }
       const nothing = () => Effect.void
-      const counted = { take, expect: nothing, give: nothing }
+      const counted = { take, takeNow, expect: nothing, give: nothing }
       const page = yield* Effect.provideService(backfill(last, 3), CurrentAllowance, counted)
       assert.strictEqual(page.length, 3)
       assert.isAbove(bytes, 2 * reason.length)

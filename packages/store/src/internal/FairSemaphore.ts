@@ -31,12 +31,18 @@ export class FairSemaphore {
   /** Waits for a permit. `granted` is called at the moment from which it has to be released. */
   take(owner: string, granted: () => void): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (this.free === 0) return this.wait(owner, granted)
-      this.free--
-      this.note(owner)
+      if (!this.takeNow(owner)) return this.wait(owner, granted)
       granted()
       return Effect.void
     })
+  }
+
+  /** Takes a permit if one is free. */
+  takeNow(owner: string): boolean {
+    if (this.free === 0) return false
+    this.free--
+    this.note(owner)
+    return true
   }
 
   release(): void {

@@ -4,9 +4,16 @@
 import type { EventId } from "@greenroom/protocol/Identifiers"
 import { Effect } from "effect"
 import type { SqlClient } from "effect/sql"
-import { hasBody, readWhole, type SizedRow, sizedBody, takeBytes } from "../LargeReads.ts"
+import { hasBody, readWhole, type SizedRow, sizedBody } from "../LargeReads.ts"
 import { type EventRow, type StreamedEvent, toStreamedEvent } from "../LogSlice.ts"
-import { inRange, rangeRows, type SizedEventRow, sizedEvents, type TimelineRange } from "../TimelineRange.ts"
+import {
+  inRange,
+  rangeRows,
+  readRanges,
+  type SizedEventRow,
+  sizedEvents,
+  type TimelineRange
+} from "../TimelineRange.ts"
 import { positionSql } from "./positionSql.ts"
 
 /** A page of timelines. */
@@ -19,9 +26,6 @@ export interface TimelinePage {
   /** False if the ranges, of which it is a part, have no gaps for sure. */
   readonly mayHaveGaps: boolean
 }
-
-const bytesOf = (rows: ReadonlyArray<{ readonly body: string }>): number =>
-  rows.reduce((sum, { body }) => sum + body.length, 0)
 
 /** `timelines`, `timelineIds`, `page` and `newestGap` of `EventStore`. */
 export const makeTimelines = (sql: SqlClient.SqlClient) => {
@@ -45,14 +49,17 @@ export const makeTimelines = (sql: SqlClient.SqlClient) => {
   ) => {
     if (ranges.length === 0 || limit === 0) return Effect.succeed([])
     const order = orders[direction]
-    const sized = sizedEvents(sql, "", inRange(sql), order, { limit, maxBytes })
-    return sql<SizedEventRow>`
-      SELECT hit.xid::text AS xid, hit.nid, range.room_nid, hit.body
-      FROM ${rangeRows(sql, ranges)} CROSS JOIN LATERAL (${sized}) AS hit
-      ORDER BY hit.xid ${order}, hit.nid ${order}`.pipe(
-      Effect.map((rows) => rows.filter(hasBody)),
-      Effect.tap((rows) => takeBytes(bytesOf(rows))),
-      Effect.map((rows) => rows.map(toStreamedEvent)),
+    const read = readRanges(
+      ranges,
+      maxBytes,
+      (maxBytes) => sql<SizedEventRow>`
+        SELECT hit.xid::text AS xid, hit.nid, range.room_nid, hit.body
+        FROM ${rangeRows(sql, ranges)}
+        CROSS JOIN LATERAL (${sizedEvents(sql, "", inRange(sql), order, { limit, maxBytes })}) AS hit
+        ORDER BY hit.xid ${order}, hit.nid ${order}`
+    )
+    return read.pipe(
+      Effect.map((rows) => rows.filter(hasBody).map(toStreamedEvent)),
       Effect.orDie
     )
   }
