@@ -56,6 +56,9 @@ const forgetInterval = "1 hour"
 /** At which attempt in a row, since the start, a transaction is taken without the PDUs and EDUs that cannot be handled. */
 const lastAttempt = 5
 
+/** The number of origins whose last transaction is remembered. */
+const rememberedOrigins = 10_000
+
 /** The number of remembered failed transactions. */
 const rememberedFailures = 10_000
 
@@ -137,6 +140,9 @@ const make = Effect.gen(function* () {
   /** How often the transactions that were answered with an error have failed in a row, by origin and ID. */
   const failures = new Map<string, number>()
 
+  /** The transaction that was taken last from each origin: the next one mostly names it alone. */
+  const lastTaken = new Map<ServerName, string>()
+
   const noteFailure = (key: string) => setNewest(failures, key, (failures.get(key) ?? 0) + 1, rememberedFailures)
 
   /**
@@ -169,6 +175,7 @@ const make = Effect.gen(function* () {
     const answer = toKeep(received)
     // PDUs are known by their IDs when they come again.
     yield* store.put(origin, parts.transaction_id, answer, parts.edus.length === 0)
+    setNewest(lastTaken, origin, parts.transaction_id, rememberedOrigins)
     return answer
   })
 
@@ -241,8 +248,13 @@ const make = Effect.gen(function* () {
     return missed
   })
 
-  const closeGap = Effect.fnUntraced(function* (origin: ServerName, { prev_ids, transaction_id }: Transaction) {
-    if (prev_ids.length === 0 || pulling.has(origin)) return
+  /** `before`: the transaction that was taken before this one. */
+  const closeGap = Effect.fnUntraced(function* (
+    origin: ServerName,
+    { prev_ids, transaction_id }: Transaction,
+    before: string | undefined
+  ) {
+    if (prev_ids.every((id) => id === before) || pulling.has(origin)) return
     const missed = yield* newlyMissed(origin, prev_ids)
     if (missed.length === 0) return
     pulling.add(origin)
@@ -257,8 +269,9 @@ const make = Effect.gen(function* () {
 
   const receive = Effect.fn("TransactionReceiver.receive")(function* (origin: ServerName, transaction: Transaction) {
     yield* checkLimits(transaction)
+    const before = lastTaken.get(origin)
     const answer = yield* takeOnce(origin, transaction)
-    yield* closeGap(origin, transaction)
+    yield* closeGap(origin, transaction, before)
     return answer
   })
 
