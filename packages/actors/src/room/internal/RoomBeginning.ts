@@ -9,7 +9,7 @@ import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { EventStatus } from "@greenroom/store/EventLog"
-import { Effect } from "effect"
+import { Array as Arr, Effect } from "effect"
 import { sliced } from "../../runtime/Slices.ts"
 import type { RemoteState } from "../RemoteRooms.ts"
 import { makeCommitsInFlight } from "./CommitsInFlight.ts"
@@ -18,6 +18,7 @@ import { isAfterGap } from "./PlacementPlans.ts"
 import { withReplaced } from "./ReplacedState.ts"
 import type { Failure, RoomIntake } from "./RoomIntake.ts"
 import type { CurrentChange, RoomState } from "./RoomState.ts"
+import type { RoomStep } from "./RoomStep.ts"
 import type { RoomWriter } from "./RoomWriter.ts"
 
 /** How many entries of a state are written at once. */
@@ -63,24 +64,25 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
     return refusal === undefined ? Effect.void : new Forbidden({ error: `The join is not allowed: ${refusal.rule}` })
   }
 
-  /** Writes the state as a chain, which nothing names yet. */
-  const writeChain = Effect.fnUntraced(function* (room: RoomState, entries: ReadonlyMap<string, CurrentEntry>) {
-    const first = room.beginStep()
-    const ref = yield* withNids(1, () => room.chains.beginChain(first, nextChain(), new Map()))
-    yield* log.append(room.commit(first))
+  /** The state as a chain. Its last part goes with the step `last`; those before it are written here, when nothing names the chain yet. */
+  const writeChain = Effect.fnUntraced(function* (
+    room: RoomState,
+    entries: ReadonlyMap<string, CurrentEntry>,
+    last: RoomStep
+  ) {
+    const [begin, ...others] = Arr.chunksOf(entries, writtenAtOnce).map((part) =>
+      part.map(([key, { nid }]) => [key, nid] as const)
+    )
+    const write = (step: RoomStep) => (step === last ? Effect.void : log.append(room.commit(step)))
+    const first = others.length === 0 ? last : room.beginStep()
+    const ref = yield* withNids(1, () => room.chains.beginChain(first, nextChain(), new Map(begin)))
+    yield* write(first)
     const commits = makeCommitsInFlight()
-    let part: Array<readonly [string, number]> = []
-    const write = Effect.suspend(() => {
-      const step = room.beginStep()
+    for (const part of others) {
+      const step = part === others.at(-1) ? last : room.beginStep()
       room.chains.continueChain(step, ref, part)
-      part = []
-      return commits.add(log.append(room.commit(step)))
-    })
-    for (const [key, { nid }] of entries) {
-      part.push([key, nid])
-      if (part.length === writtenAtOnce) yield* write
+      yield* commits.add(write(step))
     }
-    if (part.length > 0) yield* write
     yield* commits.all
     return ref
   })
@@ -112,10 +114,10 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
   ): Effect.fn.Return<void, Failure> {
     const { entries, known } = yield* entriesOf(room, given)
     yield* authorise(room, join, entries)
-    const before = yield* writeChain(room, entries)
+    const step = room.beginStep()
+    const before = yield* writeChain(room, entries, step)
     const nid = yield* withNids(1, nextNid)
     const afterGap = isAfterGap(join, yield* graph.known(room, join.prev_events))
-    const step = room.beginStep()
     const joinKey = stateKeyOf(join.type, join.state_key!)
     yield* sliced(() => room.installSteps(step, changesOf(room, entries, joinKey), nid))
     const event = withReplaced(room.version, join, entries.get(joinKey)?.event)
