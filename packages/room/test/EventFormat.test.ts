@@ -333,7 +333,7 @@ describe("Dropped PDUs", () => {
       const pdu = of.toPdu(eventOf(of))
       assert.strictEqual(problem(of, { ...pdu, content: { body: "x".repeat(65_536) } }), "TooLarge")
       assert.isUndefined(problem(of, { ...pdu, content: { body: "x".repeat(60_000) }, type: "t".repeat(255) }))
-      // Characters of two bytes, so that a count of characters is told from one of bytes.
+      // A character of two bytes: the limit counts bytes.
       const ofBytes = (bytes: number) => {
         const others = encodeOrThrow({ ...pdu, content: { body: "" } }).length
         const odd = (bytes - others) % 2

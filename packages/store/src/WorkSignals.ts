@@ -3,9 +3,7 @@
  * with the log, and processes that do not follow the log (the command line) can send one. Where these rows are lost, the log
  * has an epoch that is `fresh`: it signals work of every kind. `aliases` signals that aliases have changed, to those who remember them.
  */
-import type * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import { logEpochs } from "./LogEpoch.ts"
 import { rowsOf } from "./LogKind.ts"
@@ -28,14 +26,13 @@ export type WorkKind =
 /** The value is null: nodes of versions that know no signals take it for a key that has no value any more. */
 const keyOf = (kind: WorkKind): string => `work ${kind}`
 
-/** The statement that signals work, if `condition` (SQL) holds: for a statement that stores the work. */
-export const workSignal = (sql: SqlClient.SqlClient, kind: WorkKind, condition: Fragment = sql``) => sql`
+/**
+ * The statement that signals work, if `condition` (SQL) holds. It is run in the transaction that stores the work, or ends the statement that
+ * does.
+ */
+export const signalWork = (sql: SqlClient.SqlClient, kind: WorkKind, condition: Fragment = sql``) => sql`
   INSERT INTO short_lived (key, value) SELECT ${keyOf(kind)}, 'null' ${condition}
   ON CONFLICT (key) DO UPDATE SET xid = excluded.xid, nid = excluded.nid`
-
-/** Run it in the transaction that stores the work. */
-export const signalWork = (sql: SqlClient.SqlClient, kind: WorkKind): Effect.Effect<unknown, SqlError> =>
-  workSignal(sql, kind)
 
 /** Whether a slice of the log signals work of this kind. */
 export const signalsWork = ({ rows }: LogSlice, kind: WorkKind): boolean =>

@@ -6,7 +6,7 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Clock, Effect } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { Fragment } from "effect/sql/Statement"
-import { type WorkKind, workSignal } from "../WorkSignals.ts"
+import { signalWork, type WorkKind } from "../WorkSignals.ts"
 import { dueAt } from "./dueAt.ts"
 
 /** The key of a piece of work. */
@@ -72,7 +72,7 @@ export const makeUnfinishedWork = <A extends UserInRoom, Row extends object>(
           (${columns}, since, attempts, retry_at) = ROW (${columnsOf("excluded")}, excluded.since, 0, excluded.retry_at)
         WHERE (${columnsOf("before")}) IS DISTINCT FROM (${columnsOf("excluded")})
         RETURNING 1`
-      yield* sql`WITH stored AS (${stored}) ${workSignal(sql, kind, sql`WHERE EXISTS (SELECT FROM stored)`)}`
+      yield* sql`WITH stored AS (${stored}) ${signalWork(sql, kind, sql`WHERE EXISTS (SELECT FROM stored)`)}`
     }, Effect.orDie),
 
     remove: (roomId, userId) =>
