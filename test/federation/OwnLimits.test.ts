@@ -2,11 +2,14 @@
 import { assert, describe, it, vi } from "@effect/vitest"
 import { Destinations } from "@greenroom/actors/federation/Destinations"
 import { Rooms } from "@greenroom/actors/room/Rooms"
-import { ArrivingAnswers } from "@greenroom/actors/runtime/AnswerBudget"
+import { ArrivingAnswers, LargeAnswers } from "@greenroom/actors/runtime/AnswerBudget"
 import { ArrivingBodies } from "@greenroom/actors/runtime/ArrivingBodies"
 import type { RoomId } from "@greenroom/protocol/Identifiers"
+import { makeLargeReads } from "@greenroom/store/LargeReads"
 import { freePort } from "@greenroom/store/testing/FreePort"
-import { Effect } from "effect"
+import { Effect, Fiber, Latch } from "effect"
+import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
 import { homeServers, isMessage, type TestServer } from "./support/HomeServers.ts"
 import { ids } from "./support/HostileNetwork.ts"
 import { HostileServer, imaginedHash, notFound } from "./support/HostileServer.ts"
@@ -15,12 +18,14 @@ vi.setConfig({ testTimeout: 120_000 })
 
 const padding = " ".repeat(2 * 1024 * 1024)
 
-/** Alice of red in a room with Mallory of another server. Red gives up every answer that is large. */
-const scene = Effect.gen(function* () {
+/** Alice of red in a room with Mallory of another server. There may be a third one. */
+const world = Effect.gen(function* () {
   const other = new HostileServer("other.test", "today")
-  const port = yield* freePort
-  yield* other.listen(port)
-  const [red] = (yield* homeServers(["red.test"], { others: { "other.test": port } })) as [TestServer]
+  const third = new HostileServer("third.test", "today")
+  const others = { "other.test": yield* freePort, "third.test": yield* freePort }
+  yield* other.listen(others["other.test"])
+  yield* third.listen(others["third.test"])
+  const [red] = (yield* homeServers(["red.test"], { others })) as [TestServer]
   const inRooms = <A, E>(use: (rooms: Rooms["Service"]) => Effect.Effect<A, E>) => red.run(Effect.flatMap(Rooms, use))
   const alice = yield* red.person("alice")
   const { room_id } = yield* inRooms((rooms) => rooms.create(alice, { room_version: "11", visibility: "public" }))
@@ -32,15 +37,23 @@ const scene = Effect.gen(function* () {
       Effect.map(list, (all) => all.find(({ destination }) => destination === other.serverName)?.lastFailureAt)
     )
   )
-  return { other, red, alice, room_id, mallory, address, room, inRooms, lastFailure }
-}).pipe(Effect.provideService(ArrivingAnswers, new ArrivingBodies(512 * 1024)))
+  const read = Effect.map(
+    inRooms((rooms) => rooms.messages(alice, room_id, { dir: "b", limit: 100 })),
+    ({ chunk }) => chunk.flatMap((event) => (event.type === "m.room.message" ? [event.content.body] : []))
+  )
+  return { other, third, red, alice, room_id, mallory, address, room, inRooms, lastFailure, read }
+})
+
+/** The same where red gives up every answer that is large. */
+const scene = Effect.suspend(() => Effect.provideService(world, ArrivingAnswers, new ArrivingBodies(512 * 1024)))
+
+const content = (body: string) => ({ msgtype: "m.text", body })
 
 describe("Own limits", () => {
   it.live("history that was given up is asked for again by the next reader", () =>
     Effect.gen(function* () {
-      const { address, alice, inRooms, lastFailure, mallory, other, red, room, room_id } = yield* scene
+      const { address, alice, lastFailure, mallory, other, read, red, room } = yield* scene
       const state = ids([...room.state.values()])
-      const content = (body: string) => ({ msgtype: "m.text", body })
       const earlier = other.event(room, { sender: mallory, content: content("earlier") })
       const last = other.event(room, { sender: mallory, content: content("last") }, { prevEvents: [earlier] })
       let isLarge = true
@@ -53,14 +66,52 @@ describe("Own limits", () => {
       }
       yield* other.tell(address, last)
       yield* red.sees(alice, isMessage("last"))
-      const read = Effect.map(
-        inRooms((rooms) => rooms.messages(alice, room_id, { limit: 100 })),
-        ({ chunk }) => chunk.flatMap((event) => (event.type === "m.room.message" ? [event.content.body] : []))
-      )
       assert.deepStrictEqual(yield* read, ["last"])
       assert.isUndefined(yield* lastFailure)
       isLarge = false
       assert.sameMembers([...(yield* read)], ["last", "earlier"])
+    })
+  )
+
+  it.effect("history that has arrived and waits for a permit of this server is not requested from others", () =>
+    Effect.gen(function* () {
+      yield* TestClock.setTime(Date.now())
+      const permits = makeLargeReads({ tiers: [{ above: 0, requests: 1 }], most: Number.POSITIVE_INFINITY })
+      const waits = yield* Latch.make(false)
+      const largeAnswers = (owner: string) => {
+        const allowance = permits(owner)
+        const take = allowance.take.bind(allowance)
+        return Object.assign(allowance, { take: (bytes: number) => Effect.andThen(waits.open, take(bytes)) })
+      }
+      const inWorld = Effect.provideService(world, LargeAnswers, largeAnswers)
+      const { address, alice, mallory, other, read, red, room, room_id, third } = yield* inWorld
+      yield* third.join(address, room_id, "@trudy:third.test")
+      const state = ids([...room.state.values()])
+      const earlier = other.event(room, { sender: mallory, content: content("earlier") })
+      const last = other.event(room, { sender: mallory, content: content("last") }, { prevEvents: [earlier] })
+      other.respond = ({ path }) => {
+        if (path.startsWith("/v1/state_ids/")) {
+          return { status: 200, body: { pdu_ids: state, auth_chain_ids: state } }
+        }
+        return path.startsWith("/v1/backfill/")
+          ? { status: 200, body: { pdus: [other.toPdu(earlier)], padding: Array(2_000).fill(" ".repeat(1_000)) } }
+          : notFound
+      }
+      yield* other.tell(address, last)
+      yield* red.sees(alice, isMessage("last"))
+      const ofOthers = permits("other work")
+      yield* ofOthers.take(1)
+      const reading = yield* Effect.forkChild(read)
+      yield* waits.await
+      // What else red does in this time is done before the time goes on.
+      const second = Effect.andThen(
+        TestClock.adjust("1 second"),
+        red.run(SqlClient.SqlClient.use((sql) => Effect.orDie(sql`SELECT 1`)))
+      )
+      yield* Effect.repeat(second, { times: 20 })
+      yield* ofOthers.release()
+      assert.deepStrictEqual(yield* Fiber.join(reading), ["last", "earlier"])
+      assert.notInclude(third.asked.join(), "/backfill/")
     })
   )
 

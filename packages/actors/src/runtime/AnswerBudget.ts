@@ -9,7 +9,8 @@
  * that has waited longest for an answer is given up.
  */
 import { type HeldAllowance, makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
-import { Context, Data, Deferred, Effect, Exit } from "effect"
+import { monotonicMillis } from "@greenroom/store/MonotonicClock"
+import { Context, Data, Deferred, Duration, Effect, Exit, type Option } from "effect"
 import { ArrivingBodies, type ArrivingBody } from "./ArrivingBodies.ts"
 
 /** How long work keeps its permit while it waits for another server: most answers have come by then. */
@@ -17,6 +18,9 @@ const permitKept = "200 millis"
 
 /** How long work waits for its permit. */
 const longestWait = "1 minute"
+
+/** How long a time limit sleeps at least before it looks at its clock again, in ms. */
+const leastSleep = 50
 
 /** This node has given up an answer by a limit of its own, which says nothing about the server that was asked. */
 export class AnswerGivenUp extends Data.TaggedError("AnswerGivenUp")<{ readonly reason: string }> {}
@@ -40,6 +44,11 @@ class AnswerMemory {
   /** For how many bytes the work has its permit. */
   private permitted = 0
   private isCounted = false
+  /** How many waits are under way for others, and for the permit. */
+  private readonly waits = { others: 0, permit: 0 }
+  /** How long the work had waited for nothing but its permit when `waits` changed last, and when that was, in ms. */
+  private stood = 0
+  private changedAt = 0
   /** The work has ended. What it shared with other work may go on. */
   isOver = false
 
@@ -78,6 +87,12 @@ class AnswerMemory {
     return Effect.tap(this.withoutPermit(wait, lendIfRoom), () => Effect.ignore(this.resume))
   }
 
+  /** How long the work has waited for nothing but its permit until now, in ms. */
+  stoodUntil(now: number): number {
+    const { others, permit } = this.waits
+    return this.stood + (permit > 0 && others === 0 ? now - this.changedAt : 0)
+  }
+
   /** The work has ended. */
   readonly end = Effect.suspend(() => {
     this.isOver = true
@@ -85,7 +100,24 @@ class AnswerMemory {
   })
 
   private withoutPermit<A, E, R>(wait: Effect.Effect<A, E, R>, lend: Effect.Effect<void>): Effect.Effect<A, E, R> {
-    return Effect.raceFirst(wait, Effect.forever(Effect.andThen(Effect.sleep(permitKept), lend)))
+    return this.counting(
+      "others",
+      Effect.raceFirst(wait, Effect.forever(Effect.andThen(Effect.sleep(permitKept), lend)))
+    )
+  }
+
+  private counting<A, E, R>(kind: "others" | "permit", wait: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    const count = (by: number) =>
+      Effect.map(monotonicMillis, (now) => {
+        this.stood = this.stoodUntil(now)
+        this.changedAt = now
+        this.waits[kind] += by
+      })
+    return Effect.acquireUseRelease(
+      count(1),
+      () => wait,
+      () => count(-1)
+    )
   }
 
   /** Gives the permit back. The bytes count as arriving until the work has it again. */
@@ -101,7 +133,7 @@ class AnswerMemory {
   private readonly resume = Effect.suspend(() => {
     const { bytes, permitted } = this
     if (!this.isLarge || bytes === permitted) return Effect.void
-    return this.allowance.take(bytes - permitted).pipe(
+    return this.counting("permit", this.allowance.take(bytes - permitted)).pipe(
       Effect.tap(() =>
         Effect.sync(() => {
           this.permitted = bytes
@@ -179,3 +211,32 @@ export const withAnswerBudget = <A, E, R>(
 /** A wait for servers that are not asked for answers to the work itself: others have its permit meanwhile. */
 export const awaitingOthers = <A, E, R>(wait: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(CurrentAnswerBudget, (budget) => (budget === undefined ? wait : budget.memory.waiting(wait)))
+
+/** The clock of the current work, in ms: it stands still while the work waits for nothing but its permit. */
+export const answerMillis: Effect.Effect<number> = Effect.flatMap(CurrentAnswerBudget, (budget) =>
+  Effect.map(monotonicMillis, (now) => now - (budget?.memory.stoodUntil(now) ?? 0))
+)
+
+/** As `Effect.timeoutOrElse`, by the clock of the current work: the wait for its permit says nothing about the servers that are asked. */
+export const answersTimeoutOrElse = <A, E, R, B, E2, R2>(
+  work: Effect.Effect<A, E, R>,
+  { duration, orElse }: { readonly duration: Duration.Input; readonly orElse: () => Effect.Effect<B, E2, R2> }
+): Effect.Effect<A | B, E | E2, R | R2> => {
+  const late = Effect.gen(function* () {
+    const limit = Duration.toMillis(duration)
+    const until = (yield* answerMillis) + limit
+    yield* Effect.sleep(limit)
+    for (let left = until - (yield* answerMillis); left > 0; left = until - (yield* answerMillis)) {
+      yield* Effect.sleep(Math.max(left, leastSleep))
+    }
+    return yield* orElse()
+  })
+  return Effect.raceFirst(work, late)
+}
+
+/** The same as `Effect.timeoutOption`. */
+export const answersTimeoutOption = <A, E, R>(
+  work: Effect.Effect<A, E, R>,
+  duration: Duration.Input
+): Effect.Effect<Option.Option<A>, E, R> =>
+  answersTimeoutOrElse(Effect.asSome(work), { duration, orElse: () => Effect.succeedNone })

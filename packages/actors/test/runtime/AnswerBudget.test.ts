@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
-import { Effect, Fiber, Latch } from "effect"
+import { Effect, Fiber, Latch, Option } from "effect"
 import { TestClock } from "effect/testing"
 import {
   ArrivingAnswers,
+  answersTimeoutOption,
   awaitingOthers,
   CurrentAnswerBudget,
   LargeAnswers,
@@ -77,6 +78,38 @@ describe("AnswerBudget", () => {
       yield* latch.open
       yield* Fiber.join(waiting)
     }).pipe(limited(7))
+  )
+
+  it.effect("a time limit stands still while work waits for its permit, and goes on while others are waited for", () =>
+    Effect.gen(function* () {
+      const end = yield* Latch.make(false)
+      const first = yield* begin(Effect.andThen(read(3), end.await))
+      const waits = Effect.flatMap(CurrentAnswerBudget, (budget) => budget!.memory.asking(Effect.never))
+      const timed = yield* begin(answersTimeoutOption(Effect.andThen(read(3), waits), "20 seconds"))
+      yield* TestClock.adjust("50 seconds")
+      yield* end.open
+      yield* Fiber.join(first)
+      yield* TestClock.adjust("19 seconds")
+      assert.isUndefined(timed.pollUnsafe())
+      yield* TestClock.adjust("2 seconds")
+      assert.isTrue(Option.isNone(yield* Fiber.join(timed)))
+    }).pipe(limited(12))
+  )
+
+  it.effect(
+    "a time limit goes on where one question of the work waits for a server and another one for the permit",
+    () =>
+      Effect.gen(function* () {
+        const end = yield* Latch.make(false)
+        const first = yield* begin(Effect.andThen(read(3), end.await))
+        const asks = Effect.flatMap(CurrentAnswerBudget, (budget) => budget!.memory.asking(Effect.never))
+        const both = Effect.all([read(3), asks], { concurrency: 2 })
+        const timed = yield* begin(answersTimeoutOption(both, "20 seconds"))
+        yield* TestClock.adjust("20 seconds")
+        assert.isTrue(Option.isNone(yield* Fiber.join(timed)))
+        yield* end.open
+        yield* Fiber.join(first)
+      }).pipe(limited(12))
   )
 
   it.effect("work that has waited a minute for its permit is given up, and its memory is free for others", () =>

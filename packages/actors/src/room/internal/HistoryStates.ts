@@ -17,7 +17,7 @@ import { EventStatus, type StreamedEvent } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { type StateRef, StateStore } from "@greenroom/store/StateStore"
 import { Effect, Option, Result } from "effect"
-import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
+import { answersTimeoutOrElse, withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { visibilityOf, visibilityOrder } from "../HistoryVisibility.ts"
 import { isRefusal, RemoteFailure, RemoteRooms } from "../RemoteRooms.ts"
 import type { RoomIntake } from "./RoomIntake.ts"
@@ -96,7 +96,7 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
           : new RemoteFailure({ destination: failure.destination, reason: failure.reason })
       )
     const answer = yield* Effect.result(
-      Effect.timeoutOrElse(remote.stateIds(server, version, roomId, at), {
+      answersTimeoutOrElse(remote.stateIds(server, version, roomId, at), {
         duration: idsTimeout,
         orElse: () => new RemoteFailure({ destination: server, reason: `no IDs of the state within ${idsTimeout}` })
       })
@@ -191,7 +191,11 @@ export const makeHistoryStates = Effect.fnUntraced(function* (writer: RoomWriter
         after.set(event.event_id, part === undefined || key === undefined ? part : new Map([...part, [key, event]]))
       }
     })
-    yield* Effect.timeout(withAnswerBudget(maxBytes, roomId, follow), questionsTimeout)
+    const followed = answersTimeoutOrElse(follow, {
+      duration: questionsTimeout,
+      orElse: () => new RemoteFailure({ destination: server, reason: `no states within ${questionsTimeout}` })
+    })
+    yield* withAnswerBudget(maxBytes, roomId, followed)
     return yield* toFound(room, server, stretch, before, given)
   })
 

@@ -13,7 +13,7 @@ import type { EventId, ServerName } from "@greenroom/protocol/Identifiers"
 import { topologicalOrder } from "@greenroom/room/EventGraph"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Effect } from "effect"
-import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
+import { answersTimeoutOption, withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import { makeGapPredecessors } from "./GapPredecessors.ts"
 import { GapSearch, isPlaced } from "./GapSearch.ts"
@@ -119,14 +119,8 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
       return { isOpen: false, hasFailed: false, hasRefused: false, ...foundIn(search) } satisfies ClosedGap
     }
     const steps = [predecessors.findPredecessors, findStates, findAuthEvents, findMembers, findRejected]
-    const isWhole = yield* Effect.timeoutOption(
-      withAnswerBudget(
-        maxBytes,
-        origin,
-        Effect.forEach(steps, (step) => step(search), { discard: true })
-      ),
-      gapTimeout
-    )
+    const taken = Effect.forEach(steps, (step) => step(search), { discard: true })
+    const isWhole = yield* withAnswerBudget(maxBytes, origin, answersTimeoutOption(taken, gapTimeout))
     const { toFetch } = yield* predecessors.borders(search)
     return {
       isOpen: toFetch.some(({ event_id }) => !search.states.has(event_id)),
@@ -139,7 +133,7 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
   /** The unknown auth events of events. */
   const authEventsOf = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
     const fetched = new Map<EventId, Event>()
-    yield* Effect.timeoutOption(fetchAuthEvents(room, origin, events, new Map(), fetched), gapTimeout)
+    yield* answersTimeoutOption(fetchAuthEvents(room, origin, events, new Map(), fetched), gapTimeout)
     return [...fetched.values()]
   })
 

@@ -11,7 +11,7 @@ import { EventStatus } from "@greenroom/store/EventLog"
 import { EventStore } from "@greenroom/store/EventStore"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type Cause, Deferred, Effect, Option, Result } from "effect"
-import { withAnswerBudget } from "../../runtime/AnswerBudget.ts"
+import { answerMillis, answersTimeoutOption, withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { mayPass } from "../../runtime/ItemFailure.ts"
 import type { Caution } from "../RoomProtocol.ts"
 import { authContextOf, authIdsOf } from "./AuthContext.ts"
@@ -100,17 +100,17 @@ export const makeRoomHistory = Effect.fnUntraced(function* (writer: RoomWriter, 
     const servers = others.toSorted((a, b) => rankOf(a) - rankOf(b)).slice(0, maxServers)
     const attempts = starts.flatMap((from) => servers.map((server) => ({ from, server })))
     const isInside = end[0] !== undefined && (yield* hasOlder(room, end[0]))
-    const until = now + fetchTimeout
+    const until = (yield* answerMillis) + fetchTimeout
     for (const [index, { from, server }] of attempts.entries()) {
-      const left = until - (yield* monotonicMillis)
+      const left = until - (yield* answerMillis)
       if (left <= 0) break
       // A silent server leaves time for the next one.
       const timeout = index === attempts.length - 1 ? left : Math.min(left, Math.max(left / 2, leastTimeout))
       const fetching = fetchHistory(room, server, from, limit, isInside)
-      const fetched = yield* Effect.result(Effect.timeoutOption(fetching, timeout))
+      const fetched = yield* Effect.result(answersTimeoutOption(fetching, timeout))
       if (Result.isFailure(fetched)) {
         // A limit of this server says nothing about the others, nor about the gap.
-        if (fetched.failure._tag === "RemoteFailure" && fetched.failure.isOwnLimit === true) return false
+        if (fetched.failure.isOwnLimit === true) return false
         continue
       }
       if (Option.isNone(fetched.success)) noteSlow(server)
