@@ -400,6 +400,17 @@ describe("Redaction", () => {
       (id) => ({ membership: "invite", ...(id < 11 ? {} : { third_party_invite: { signed: { token: "t" } } }) })
     ],
     [
+      "m.room.member",
+      { membership: "join", join_authorised_via_users_server: alice, third_party_invite: { display_name: "x" } },
+      (id) => ({
+        membership: "join",
+        ...(id < 9 ? {} : { join_authorised_via_users_server: alice }),
+        ...(id < 11 ? {} : { third_party_invite: {} })
+      })
+    ],
+    ["m.room.member", { membership: "invite", third_party_invite: "x" }, () => ({ membership: "invite" })],
+    ["m.room.member", { membership: "invite", third_party_invite: null }, () => ({ membership: "invite" })],
+    [
       "m.room.power_levels",
       { users: {}, invite: 1, more: 1 },
       (id) => ({ users: {}, ...(id < 11 ? {} : { invite: 1 }) })
@@ -418,6 +429,18 @@ describe("Redaction", () => {
       for (const [type, content, leaves] of cases) {
         assert.deepStrictEqual(left(id, type, content), leaves(Number(id)), `${type} in version ${id}`)
       }
+    }
+  })
+
+  it("the keys of former event formats stay until version 10", () => {
+    for (const id of ids) {
+      const of = version(id)
+      const former = { membership: "join", origin: "domain", prev_state: [] }
+      const read = Result.getOrThrow(of.fromPdu({ ...of.toPdu(eventOf(of)), ...former, more: 1 }))
+      const { membership, more, origin, prev_state } = of.toPdu(of.redact(read))
+      const left = { membership, origin, prev_state, more }
+      const none = { membership: undefined, origin: undefined, prev_state: undefined }
+      assert.deepStrictEqual(left, { ...(Number(id) < 11 ? former : none), more: undefined }, `version ${id}`)
     }
   })
 

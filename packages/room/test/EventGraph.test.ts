@@ -31,6 +31,14 @@ describe("depth", () => {
     assert.strictEqual(depthAfter([]), 1)
     assert.strictEqual(depthAfter([{ depth: 3 }, { depth: 7 }]), 8)
   })
+
+  it("the depth stays at the greatest number that JSON can carry", () => {
+    const most = Number.MAX_SAFE_INTEGER
+    assert.deepStrictEqual(
+      [most - 1, most].map((depth) => depthAfter([{ depth }])),
+      [most, most]
+    )
+  })
 })
 
 describe("topologicalOrder", () => {
@@ -55,6 +63,16 @@ describe("topologicalOrder", () => {
     const late = { ...node(1, []), depth: 9 }
     const early = { ...node(2, []), auth_events: [id(1)] }
     assert.deepStrictEqual(topologicalOrder([early, late]), [late, early])
+  })
+
+  it("events that do not depend on one another are in order of depth, then time, then event ID", () => {
+    const at = (n: number, depth: number, origin_server_ts: number): GraphNode => ({
+      ...node(n, [], depth),
+      origin_server_ts
+    })
+    const inOrder = [at(9, 1, 8), at(8, 2, 6), at(1, 2, 7), at(2, 2, 7), at(0, 3, 0)]
+    assert.deepStrictEqual(topologicalOrder(inOrder), inOrder)
+    assert.deepStrictEqual(topologicalOrder(inOrder.toReversed()), inOrder)
   })
 
   it("events in cycles, and those that follow them, are left out", () => {

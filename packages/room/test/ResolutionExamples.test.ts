@@ -295,6 +295,62 @@ describe("Version 1", () => {
   })
 })
 
+describe("The authorisation events of version 1", () => {
+  it("of three power levels of which the second is refused, the first wins, and not the third", () => {
+    const example = new Example("1", [bob])
+    const fork = example.levels(alice, { [bob]: 50 })
+    const first = example.levels(alice, {}, [fork])
+    const name = example.state(alice, "m.room.name", { name: "name" }, [fork])
+    const second = example.levels(bob, { [bob]: 50, [charlie]: 10 }, [name])
+    const topic = example.state(alice, "m.room.topic", { topic: "topic" }, [name])
+    const third = example.levels(alice, { [bob]: 50, [charlie]: 20 }, [topic])
+    assert.deepStrictEqual(
+      [first, second, third].map(({ depth }) => depth - fork.depth),
+      [1, 2, 3]
+    )
+    assert.strictEqual(example.after(first, second, third).get(levelsKey), first.event_id)
+  })
+
+  it("join rules are resolved before the memberships that they decide on", () => {
+    const example = new Example("1", [])
+    const invited = example.member(alice, bob, "invite")
+    const closed = example.state(alice, "m.room.join_rules", { join_rule: "invite" }, [invited])
+    const revoked = example.member(alice, bob, "leave", [closed])
+    const name = example.state(alice, "m.room.name", { name: "name" }, [invited])
+    const open = example.state(alice, "m.room.join_rules", { join_rule: "public" }, [name])
+    const joined = example.member(bob, bob, "join", [open])
+    const state = example.after(revoked, joined)
+    assert.strictEqual(state.get(rulesKey), open.event_id)
+    assert.strictEqual(state.get(stateKeyOf("m.room.member", bob)), joined.event_id)
+  })
+
+  it("memberships in conflict do not decide on one another", () => {
+    const example = new Example("1", [bob])
+    const fork = example.levels(alice, { [bob]: 50 })
+    const name = example.state(alice, "m.room.name", { name: "name" }, [fork])
+    const renamed = example.member(bob, bob, "join", [name])
+    const joined = example.member(charlie, charlie, "join", [fork])
+    const ban = example.member(bob, charlie, "ban", [renamed])
+    // Bob's membership is in conflict and comes first, but is not in the state that decides about his ban of charlie.
+    for (const order of [
+      [ban, joined],
+      [joined, ban]
+    ]) {
+      const state = example.after(...order)
+      assert.strictEqual(state.get(stateKeyOf("m.room.member", bob)), renamed.event_id)
+      assert.strictEqual(state.get(stateKeyOf("m.room.member", charlie)), joined.event_id)
+    }
+  })
+
+  it("a key of which no event is known is left open", () => {
+    const { stateResolution } = roomVersion("1")!
+    const ids = ["$one", "$two"] as ReadonlyArray<string> as ReadonlyArray<EventId>
+    const conflicted = new Map([levelsKey, topicKey].map((key) => [key, ids] as const))
+    const conflict = { conflicted, fullConflictedSet: new Set(ids), unconflicted: () => undefined }
+    assert.deepStrictEqual([...stateResolution.resolve(conflict, () => undefined)], [])
+  })
+})
+
 describe("MSC4297", () => {
   /** A state in which an older event replaces a newer one: the answer of a server with an outdated state. */
   const outdated = (state: StateMap, key: string, event: Event): StateMap => new Map([...state, [key, event.event_id]])
