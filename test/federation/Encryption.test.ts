@@ -74,6 +74,7 @@ describe("Encryption between servers", () => {
           Effect.all({
             found: keys.query(bob.userId, new Map([[alice.userId, []]]), undefined),
             claimed: keys.claim(
+              bob.userId,
               [{ userId: alice.userId, deviceId: alice.deviceId, algorithm: "signed_curve25519" }],
               undefined
             )
@@ -83,7 +84,7 @@ describe("Encryption between servers", () => {
       assert.strictEqual(remote.found.failures, "{}")
       const device = JSON.parse(remote.found.device_keys)[alice.userId][alice.deviceId] as { readonly keys: object }
       assert.deepStrictEqual(device.keys, { [`ed25519:${alice.deviceId}`]: "first" })
-      assert.deepStrictEqual<unknown>(remote.claimed.one_time_keys, {
+      assert.deepStrictEqual<unknown>(JSON.parse(remote.claimed.one_time_keys), {
         [alice.userId]: { [alice.deviceId]: { "signed_curve25519:a": { key: "one" } } }
       })
       // A new display name of the device is a change too.

@@ -12,6 +12,7 @@ import { RemoteDeviceKeys } from "@greenroom/actors/user/encryption/RemoteDevice
 import { serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { encodeBase64, exportVerifyKey, generateSigningKey, signJson, verifyKeyOf } from "@greenroom/room/Signing"
+import { CurrentAllowance } from "@greenroom/store/LargeReads"
 import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
 import { freePort } from "@greenroom/store/testing/FreePort"
 import { Effect, Result } from "effect"
@@ -196,6 +197,35 @@ describe("Devices of users of other servers", () => {
       list.more = {}
       assert.deepStrictEqual(Object.keys((yield* query).devices), ["A"])
     }).pipe(Effect.provideService(ArrivingAnswers, new ArrivingBodies(512 * 1024)))
+  )
+
+  it.live(
+    "of claimed keys of another server so many bytes are read as keys may have, which count among those of the request",
+    () =>
+      Effect.gen(function* () {
+        const { alice, evil, red } = yield* scene
+        const claims = [{ userId: mallory, deviceId: "A", algorithm: "signed_curve25519" }]
+        let taken = 0
+        const take = (bytes: number) =>
+          Effect.sync(() => {
+            taken += bytes
+          })
+        const counting = { take, takeNow: () => true, expect: () => Effect.void, give: () => Effect.void }
+        const claim = (size: number) => {
+          const key = { key: "k".repeat(size) }
+          evil.respond = () => ({
+            status: 200,
+            body: { one_time_keys: { [mallory]: { A: { "signed_curve25519:a": key } } } }
+          })
+          const claimed = Effect.flatMap(RemoteDeviceKeys, (keys) => keys.claim(alice.userId, claims, undefined))
+          return Effect.provideService(red.run(claimed), CurrentAllowance, counting)
+        }
+        const small = yield* claim(100_000)
+        assert.strictEqual(small.failures, "{}")
+        assert.isAtLeast(taken, 100_000)
+        assert.strictEqual(JSON.parse(small.one_time_keys)[mallory].A["signed_curve25519:a"].key.length, 100_000)
+        assert.deepStrictEqual(yield* claim(300_000), { one_time_keys: "{}", failures: '{"evil.test":{}}' })
+      })
   )
 
   it.live(

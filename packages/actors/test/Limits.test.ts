@@ -8,11 +8,12 @@ import { AppServices } from "@greenroom/actors/app-service/AppServices"
 import { ServerServer } from "@greenroom/actors/federation/ServerServer"
 import * as HomeServer from "@greenroom/actors/HomeServer"
 import { Rooms } from "@greenroom/actors/room/Rooms"
+import { DeviceKeys } from "@greenroom/actors/user/encryption/DeviceKeys"
 import type { AppServiceRegistration } from "@greenroom/protocol/app-service/AppServiceRegistration"
 import type { EventId, RoomAlias, RoomId } from "@greenroom/protocol/Identifiers"
-import { CurrentAllowance } from "@greenroom/store/LargeReads"
+import { CurrentAllowance, freeRead, LargeReads, makeLargeReads, withAllowance } from "@greenroom/store/LargeReads"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Effect, Layer, Option } from "effect"
+import { Effect, Fiber, Latch, Layer, Option } from "effect"
 import { errcodeOf, person, serverName } from "./TestHomeServer.ts"
 
 const limits = { rooms: 3, invitations: 2, devices: 2, aliases: 2, stateBytes: 20_000 }
@@ -209,6 +210,37 @@ layer(server, { excludeTestServices: true })("limits", (it) => {
       assert.isTrue(between.isExpected)
       const few = Effect.succeed({ earliest: sent.slice(12, 13), latest, limit: 50, minDepth: 0 })
       assert.isFalse((yield* counted(servers.getMissingEvents(serverName, room_id, few))).isExpected)
+    })
+  )
+
+  it.effect("keys are claimed when the request may have their bytes, and not before", () =>
+    Effect.gen(function* () {
+      const keys = yield* DeviceKeys
+      const judy = yield* person("judy")
+      const algorithms = Array.from({ length: 20 }, (_, index) => `algorithm${index}`)
+      const text = "x".repeat(8_000)
+      const oneTime = Object.fromEntries(algorithms.map((algorithm) => [`${algorithm}:key`, text]))
+      yield* keys.upload(judy, { one_time_keys: oneTime })
+      const waits = yield* Latch.make(false)
+      const permits = makeLargeReads({ tiers: [{ above: freeRead, requests: 1 }], most: 1024 * 1024 })
+      const others = permits("others")
+      yield* others.take(freeRead + 1)
+      const noting = (owner: string) => {
+        const allowance = permits(owner)
+        const take = allowance.take.bind(allowance)
+        return Object.assign(allowance, { take: (bytes: number) => Effect.andThen(waits.open, take(bytes)) })
+      }
+      const claims = algorithms.map((algorithm) => ({ userId: judy.userId, deviceId: judy.deviceId, algorithm }))
+      const claiming = yield* keys
+        .claim(claims)
+        .pipe(withAllowance, Effect.provideService(LargeReads, noting), Effect.forkChild)
+      yield* Effect.raceFirst(waits.await, Fiber.await(claiming))
+      const { oneTime: left } = yield* keys.counts(judy)
+      assert.lengthOf(Object.keys(left), 20)
+      yield* others.release()
+      const claimed = JSON.parse(yield* Fiber.join(claiming))
+      assert.lengthOf(Object.keys(claimed[judy.userId][judy.deviceId]), 1)
+      assert.deepStrictEqual((yield* keys.counts(judy)).oneTime, {})
     })
   )
 })

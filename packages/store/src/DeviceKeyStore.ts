@@ -7,7 +7,7 @@ import type { UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Data, Effect, Exit, Layer, Request, RequestResolver } from "effect"
 import { SqlClient, type SqlError, type Statement } from "effect/sql"
 import { EventLog } from "./EventLog.ts"
-import { readWithin } from "./LargeReads.ts"
+import { readWithin, takeBytes } from "./LargeReads.ts"
 import { texts } from "./PgArrays.ts"
 
 /** An identity key, without `signatures` and `unsigned`, as canonical JSON, and the signatures as JSON. */
@@ -67,6 +67,9 @@ export class UploadRefused extends Data.TaggedError("UploadRefused")<{
 /** How long claimed keys are kept, in milliseconds, and the most claimed keys of a device. The oldest are deleted. */
 const claimedKeptFor = 86_400_000
 const maxClaimedKept = 1_000
+
+/** How many keys are claimed without a look at their sizes before that: they seldom have more bytes than a request may read without a permit. */
+const claimedUnmeasured = 16
 
 const noKeys = { oneTime: [], fallback: [] } as const
 
@@ -138,7 +141,10 @@ export class DeviceKeyStore extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<{ readonly userId: UserId; readonly deviceId: string }>>
     /** The keys of all devices of the users. */
     readonly query: (userIds: ReadonlyArray<UserId>) => Effect.Effect<ReadonlyArray<StoredDeviceKeys>>
-    /** Claims the oldest one-time key for each request, exclusively, else the fallback key. */
+    /**
+     * Claims the oldest one-time key for each request, exclusively, else the fallback key. Waits for the permit that their bytes need first:
+     * a request that is given up then has claimed none.
+     */
     readonly claim: (claims: ReadonlyArray<KeyClaim>, now: number) => Effect.Effect<ReadonlyArray<ClaimedKey>>
     /** Adds signatures to the keys of a device, if they are still `keys`. */
     readonly addSignatures: (
@@ -281,14 +287,40 @@ export class DeviceKeyStore extends Context.Service<
           Effect.orDie
         )
 
-      const claim = (claims: ReadonlyArray<KeyClaim>, now: number) =>
+      const wantedBy = (claims: ReadonlyArray<KeyClaim>) => sql`
+        wanted AS MATERIALIZED (
+          SELECT * FROM unnest(
+            ${texts(claims.map(({ userId }) => userId))}::text[],
+            ${texts(claims.map(({ deviceId }) => deviceId))}::text[],
+            ${texts(claims.map(({ algorithm }) => algorithm))}::text[]
+          ) AS wanted (user_id, device_id, algorithm))`
+
+      /** The bytes of the keys that would be claimed now. */
+      const measured = (claims: ReadonlyArray<KeyClaim>) =>
+        Effect.map(
+          sql<{ bytes: bigint }>`
+            WITH ${wantedBy(claims)}
+            SELECT coalesce(sum(octet_length(coalesce(oldest.key, fallback.key))), 0) AS bytes
+            FROM wanted LEFT JOIN LATERAL (
+              SELECT key FROM one_time_keys stored
+              WHERE stored.user_id = wanted.user_id AND stored.device_id = wanted.device_id
+                AND stored.algorithm = wanted.algorithm AND claimed_at IS NULL
+              ORDER BY number LIMIT 1) AS oldest ON true
+            LEFT JOIN fallback_keys fallback USING (user_id, device_id, algorithm)`,
+          ([row]) => Number(row!.bytes)
+        )
+
+      const claim = Effect.fnUntraced(function* (claims: ReadonlyArray<KeyClaim>, now: number) {
+        const expected = claims.length > claimedUnmeasured ? yield* measured(claims) : 0
+        yield* takeBytes(expected)
+        const claimed = yield* claimNow(claims, now)
+        yield* takeBytes(claimed.reduce((bytes, { key }) => bytes + Buffer.byteLength(key), 0) - expected)
+        return claimed
+      })
+
+      const claimNow = (claims: ReadonlyArray<KeyClaim>, now: number) =>
         sql<ClaimedRow>`
-          WITH wanted AS MATERIALIZED (
-            SELECT * FROM unnest(
-              ${texts(claims.map(({ userId }) => userId))}::text[],
-              ${texts(claims.map(({ deviceId }) => deviceId))}::text[],
-              ${texts(claims.map(({ algorithm }) => algorithm))}::text[]
-            ) AS wanted (user_id, device_id, algorithm)),
+          WITH ${wantedBy(claims)},
           picked AS MATERIALIZED (
             SELECT oldest.number FROM wanted CROSS JOIN LATERAL (
               SELECT number FROM one_time_keys stored
@@ -319,8 +351,7 @@ export class DeviceKeyStore extends Context.Service<
                 key: row.key
               })
             )
-          ),
-          Effect.orDie
+          )
         )
 
       const addSignatures = Effect.fnUntraced(function* (userId: UserId, deviceId: string, added: SignedKeys) {
@@ -345,7 +376,7 @@ export class DeviceKeyStore extends Context.Service<
             Effect.orDie
           ),
         query,
-        claim,
+        claim: (claims, now) => Effect.orDie(claim(claims, now)),
         addSignatures: (userId, deviceId, added) =>
           Effect.orDie(log.transaction(addSignatures(userId, deviceId, added)))
       })

@@ -127,17 +127,20 @@ export const encryptionHandlers = HttpApiBuilder.group(ClientServerApi, "clientS
         )
       )
       .handle("claim", ({ payload }) =>
-        Effect.gen(function* () {
-          const claims = yield* readClaims(payload.one_time_keys)
-          const claimed = yield* keys.claim(claims)
-          const remote = yield* remoteKeys.claim(claims, payload.timeout)
-          return jsonText(
-            objectText([
-              ["one_time_keys", joinObjects(claimed, JSON.stringify(remote.one_time_keys))],
-              ["failures", JSON.stringify(remote.failures)]
-            ])
-          )
-        })
+        CurrentSession.use(({ userId }) =>
+          Effect.gen(function* () {
+            const claims = yield* readClaims(payload.one_time_keys)
+            // Other servers may be slow: what is claimed here is not in memory meanwhile.
+            const remote = yield* remoteKeys.claim(userId, claims, payload.timeout)
+            const claimed = yield* keys.claim(claims)
+            return jsonText(
+              objectText([
+                ["one_time_keys", joinObjects(claimed, remote.one_time_keys)],
+                ["failures", remote.failures]
+              ])
+            )
+          })
+        )
       )
       .handle("changes", ({ query }) =>
         CurrentSession.use((session) =>

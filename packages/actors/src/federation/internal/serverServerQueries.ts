@@ -13,6 +13,9 @@ import { RemoteUnreachable } from "../RemoteError.ts"
 import { readHierarchy, readPublicRooms } from "./answers.ts"
 import { type Calls, newest, path } from "./serverServerCalls.ts"
 
+/** How many bytes of an answer are read for each claimed key: twice as many as a key of this server may have. */
+const maxClaimedBytes = 16 * 1024
+
 const publicRoomsContent = ({ allNetworks, limit, network, search, since, types }: PublicRoomsRequest): JsonObject => ({
   ...(limit === undefined ? {} : { limit }),
   ...(since === undefined ? {} : { since }),
@@ -48,14 +51,14 @@ export const queries = ({ call }: Calls) => ({
       isUrgent,
       read: (answer) => answer
     }),
-  /** Claims one-time keys of devices of users of the server. */
-  claimKeys: (destination: ServerName, one_time_keys: JsonObject) =>
+  /** Claims one-time keys of so many devices of users of the server. */
+  claimKeys: (destination: ServerName, one_time_keys: JsonObject, count: number) =>
     call({
       destination,
       method: "POST",
       uri: path("v1", "user", "keys", "claim"),
       content: { one_time_keys },
-      maxBytes: answerLimits.pages,
+      maxBytes: Math.min(answerLimits.pages, answerLimits.small + count * maxClaimedBytes),
       timeoutFactor: shortTimeoutFactor,
       isUrgent: true,
       read: (answer) => answer

@@ -86,6 +86,12 @@ const readPrekeys = Effect.fnUntraced(function* (name: string, given: JsonObject
   return keys
 })
 
+/** Errors: M_TOO_LARGE for too many claims in one request. */
+export const checkClaims = (claims: ReadonlyArray<KeyClaim>): Effect.Effect<void, TooLarge> =>
+  claims.length > maxClaims
+    ? Effect.fail(new TooLarge({ error: `one_time_keys: at most ${maxClaims} keys` }))
+    : Effect.void
+
 /** JSON text of an object with these members, which are JSON text themselves. */
 export const objectText = (members: Iterable<readonly [string, string]>): string =>
   `{${Array.from(members, ([key, text]) => `${JSON.stringify(key)}:${text}`).join(",")}}`
@@ -174,7 +180,7 @@ const make = Effect.gen(function* () {
   const claim = Effect.fn("DeviceKeys.claim")(function* (
     claims: ReadonlyArray<KeyClaim>
   ): Effect.fn.Return<string, MatrixError> {
-    if (claims.length > maxClaims) return yield* new TooLarge({ error: `one_time_keys: at most ${maxClaims} keys` })
+    yield* checkClaims(claims)
     const ours = claims.filter(({ userId }) => isOurs(userId))
     const claimed = ours.length === 0 ? [] : yield* store.claim(ours, yield* Clock.currentTimeMillis)
     const byUser = Map.groupBy(claimed, ({ userId }) => userId)

@@ -9,22 +9,26 @@
  */
 import { type ServerName, serverNameOf, type UserId } from "@greenroom/protocol/Identifiers"
 import { isJsonObject, type Json, type JsonObject } from "@greenroom/protocol/Json"
+import type { TooLarge } from "@greenroom/protocol/MatrixError"
 import { CrossSigningStore } from "@greenroom/store/CrossSigningStore"
 import { type KeyClaim, mergeSignatures } from "@greenroom/store/DeviceKeyStore"
-import { whileWaiting } from "@greenroom/store/LargeReads"
+import { takeBytes, whileWaiting } from "@greenroom/store/LargeReads"
 import { monotonicMillis } from "@greenroom/store/MonotonicClock"
 import { type KnownDevices, RemoteDeviceListStore, type RemoteDevices } from "@greenroom/store/RemoteDeviceListStore"
 import { Context, Effect, Layer, Option } from "effect"
 import { RemoteDeviceLists } from "../../federation/RemoteDeviceLists.ts"
 import { readQueriedUser } from "../../federation/RemoteUserKeys.ts"
 import { ServerServerClient } from "../../federation/ServerServerClient.ts"
+import { awaitingOthers, withAnswerBudget } from "../../runtime/AnswerBudget.ts"
 import { HomeServerConfig } from "../../runtime/HomeServerConfig.ts"
 import { sliced } from "../../runtime/Slices.ts"
-import { objectText } from "./DeviceKeys.ts"
+import { checkClaims, objectText } from "./DeviceKeys.ts"
 
 /** How long servers may take, in ms, by default and at most. */
 const usualTimeout = 10_000
 const longestTimeout = 30_000
+/** How many bytes the answers of all servers to one claim may have. */
+const maxClaimBytes = 32 * 1024 * 1024
 /** How many servers are asked at once. */
 const concurrentServers = 32
 
@@ -36,10 +40,10 @@ export interface RemoteKeys {
   readonly failures: string
 }
 
-/** The claimed keys of users of other servers, and the servers that failed. */
+/** The claimed keys of users of other servers, and the servers that failed, as JSON text. */
 export interface RemoteClaim {
-  readonly one_time_keys: { readonly [userId: string]: JsonObject }
-  readonly failures: { readonly [server: string]: JsonObject }
+  readonly one_time_keys: string
+  readonly failures: string
 }
 
 /** The devices that are wanted of each user; an empty list wants all. */
@@ -54,23 +58,29 @@ interface Asked {
 
 const none: RemoteKeys = { device_keys: "{}", master_keys: "{}", self_signing_keys: "{}", failures: "{}" }
 
-/** The keys of an answer that were claimed: a server may name other users, devices and algorithms. */
-const claimedKeys = (
+/** The keys of an answer that were claimed, as JSON text by user: a server may name other users, devices and algorithms. */
+function* claimedKeys(
   claims: ReadonlyArray<KeyClaim>,
   given: Json | undefined
-): { readonly [userId: string]: JsonObject } => {
-  const found = new Map<string, Map<string, JsonObject>>()
+): Generator<void, ReadonlyArray<readonly [UserId, string]>> {
+  const found = new Map<UserId, Array<readonly [string, string]>>()
   for (const { algorithm, deviceId, userId } of claims) {
+    yield
     const devices = isJsonObject(given) ? given[userId] : undefined
     const keys = isJsonObject(devices) ? devices[deviceId] : undefined
     if (!isJsonObject(keys)) continue
     const ofAlgorithm = Object.entries(keys).filter(([keyId]) => keyId.startsWith(`${algorithm}:`))
     if (ofAlgorithm.length === 0) continue
-    const ofUser = found.get(userId) ?? new Map<string, JsonObject>()
-    found.set(userId, ofUser.set(deviceId, { ...ofUser.get(deviceId), ...Object.fromEntries(ofAlgorithm) }))
+    const text = objectText(ofAlgorithm.map(([keyId, key]) => [keyId, JSON.stringify(key)] as const))
+    const ofUser = found.get(userId) ?? []
+    ofUser.push([deviceId, text])
+    found.set(userId, ofUser)
   }
-  return Object.fromEntries([...found].map(([userId, devices]) => [userId, Object.fromEntries(devices)]))
+  return [...found].map(([userId, devices]) => [userId, objectText(devices)] as const)
 }
+
+const bytesOf = (keys: ReadonlyArray<readonly [UserId, string]>): number =>
+  keys.reduce((bytes, [, text]) => bytes + Buffer.byteLength(text), 0)
 
 /** The wanted ones of the devices, as JSON text. */
 const onlyDevices = (devices: string, wanted: ReadonlyArray<string>): string => {
@@ -181,38 +191,42 @@ const make = Effect.gen(function* () {
     }
   })
 
+  const claimAt = (server: ServerName, claims: ReadonlyArray<KeyClaim>) => {
+    const byUser = Map.groupBy(claims, ({ userId }) => userId)
+    const wanted = Array.from(byUser, ([userId, devices]): [string, JsonObject] => [
+      userId,
+      Object.fromEntries(devices.map(({ algorithm, deviceId }) => [deviceId, algorithm]))
+    ])
+    return Effect.flatMap(client.claimKeys(server, Object.fromEntries(wanted), claims.length), ({ one_time_keys }) =>
+      sliced(() => claimedKeys(claims, one_time_keys))
+    )
+  }
+
   const claim = Effect.fn("RemoteDeviceKeys.claim")(function* (
+    requester: UserId,
     claims: ReadonlyArray<KeyClaim>,
     timeout: number | undefined
-  ): Effect.fn.Return<RemoteClaim> {
+  ): Effect.fn.Return<RemoteClaim, TooLarge> {
+    yield* checkClaims(claims)
     const byServer = Map.groupBy(claims, ({ userId }) => serverNameOf(userId))
     byServer.delete(serverName)
     const deadline = yield* deadlineOf(timeout)
-    const ask = (server: ServerName, ofThem: ReadonlyArray<KeyClaim>) => {
-      const byUser = Map.groupBy(ofThem, ({ userId }) => userId)
-      const wanted = Array.from(byUser, ([userId, devices]): [string, JsonObject] => [
-        userId,
-        Object.fromEntries(devices.map(({ algorithm, deviceId }) => [deviceId, algorithm]))
-      ])
-      return client.claimKeys(server, Object.fromEntries(wanted))
-    }
-    const answers = yield* Effect.forEach(
+    const asked = Effect.forEach(
       byServer,
       ([server, ofThem]) =>
-        until(deadline, ask(server, ofThem)).pipe(
-          Effect.orElseSucceed(() => Option.none<JsonObject>()),
-          Effect.map((answer) => ({ server, ofThem, answer }))
+        until(deadline, claimAt(server, ofThem)).pipe(
+          Effect.orElseSucceed(() => Option.none()),
+          Effect.map((keys) => ({ server, keys }))
         ),
       { concurrency: concurrentServers }
     )
+    const counted = Effect.tap(asked, (answers) =>
+      awaitingOthers(takeBytes(bytesOf(answers.flatMap(({ keys }) => Option.getOrElse(keys, () => [])))))
+    )
+    const answers = byServer.size === 0 ? [] : yield* withAnswerBudget(maxClaimBytes, requester, counted)
     return {
-      one_time_keys: Object.assign(
-        {},
-        ...answers.map(({ answer, ofThem }) => claimedKeys(ofThem, Option.getOrUndefined(answer)?.one_time_keys))
-      ),
-      failures: Object.fromEntries(
-        answers.flatMap(({ answer, server }) => (Option.isNone(answer) ? [[server, {}]] : []))
-      )
+      one_time_keys: objectText(answers.flatMap(({ keys }) => Option.getOrElse(keys, () => []))),
+      failures: objectText(answers.flatMap(({ keys, server }) => (Option.isNone(keys) ? [[server, "{}"]] : [])))
     }
   })
 
@@ -228,8 +242,12 @@ export class RemoteDeviceKeys extends Context.Service<
      * in `failures` gave nothing: what is known of its users may be outdated.
      */
     readonly query: (requester: UserId, wanted: Wanted, timeout: number | undefined) => Effect.Effect<RemoteKeys>
-    /** Keys of devices of users of other servers. */
-    readonly claim: (claims: ReadonlyArray<KeyClaim>, timeout: number | undefined) => Effect.Effect<RemoteClaim>
+    /** Keys of devices of users of other servers. Errors: M_TOO_LARGE. */
+    readonly claim: (
+      requester: UserId,
+      claims: ReadonlyArray<KeyClaim>,
+      timeout: number | undefined
+    ) => Effect.Effect<RemoteClaim, TooLarge>
   }
 >()("greenroom/actors/RemoteDeviceKeys") {
   static readonly layer = Layer.effect(RemoteDeviceKeys, make)
