@@ -36,7 +36,10 @@ export type { KeyNeed } from "./internal/KnownKeys.ts"
  */
 const directTime = 10_000
 
-/** How many servers are asked at a time for the PDUs of one list: it may name thousands that are made up. */
+/**
+ * How many servers are asked at a time for the PDUs of one list: of those that answered last, and as many of the others, of which the list
+ * may name thousands that are made up.
+ */
 const directAtOnce = 32
 
 /** How long a server that makes a request waits at most, in ms, until it is asked for its keys again. */
@@ -61,7 +64,7 @@ const make = Effect.gen(function* () {
   const refreshPace = new FetchPace(refreshesAtOnce)
   const knownKeys = yield* makeKnownKeys(trustedNotaries)
   const { keysOf, learned } = knownKeys
-  const { ask, isAsking, isAway } = yield* makeKeyFetches(knownKeys, (server) =>
+  const { ask, hasAnswered, isAsking } = yield* makeKeyFetches(knownKeys, (server) =>
     Effect.map(monotonicMillis, (now) => {
       pace.asked(server, now, false)
       refreshPace.asked(server, now, false)
@@ -142,28 +145,31 @@ const make = Effect.gen(function* () {
     const unmet = yield* unmetOf(all, trusted)
     for (const server of unmet.keys()) if (server !== ourName) problems.set(server, "it has not answered yet")
     const owner = Symbol("the PDUs")
-    yield* Effect.forEach(
-      unmet,
-      ([server, needs]) =>
-        Effect.map(askFor(server, needs, trusted, "PDUs", owner), (problem) => {
-          problems.set(server, problem)
-        }),
-      { concurrency: directAtOnce, discard: true }
-    ).pipe(Effect.timeoutOption(directTime))
+    const [others, answering] = yield* Effect.partition(unmet, (entry) =>
+      Effect.flatMap(hasAnswered(entry[0]), (has) => (has ? Effect.succeed(entry) : Effect.fail(entry)))
+    )
+    const askAll = (servers: ReadonlyArray<readonly [ServerName, Needs]>) =>
+      Effect.forEach(
+        servers,
+        ([server, needs]) =>
+          Effect.map(askFor(server, needs, trusted, "PDUs", owner), (problem) => {
+            problems.set(server, problem)
+          }),
+        { concurrency: directAtOnce, discard: true }
+      )
+    yield* Effect.timeoutOption(
+      Effect.all([askAll(answering), askAll(others)], { concurrency: 2, discard: true }),
+      directTime
+    )
     yield* consultAll(notaries, unmet, trusted)
     const rings = new Map<ServerName, KeyRing>()
     for (const server of all.keys()) rings.set(server, yield* ringOf(server, trusted, problems.get(server)))
     return rings
   })
 
-  /** The turns of a server that is asked for a query of others. */
-  const turnsOf = (server: ServerName) =>
-    Effect.map(keysOf(server), ({ metAt }) => (Number.isFinite(metAt) && !isAway(server) ? "renewal" : "discovery"))
-
   const refresh = Effect.fnUntraced(function* (server: ServerName, keyIds: ReadonlySet<string>, query?: unknown) {
     if (server === ourName || !refreshPace.mayAsk(server, yield* monotonicMillis)) return
-    const use = query === undefined ? "PDUs" : yield* turnsOf(server)
-    const { problem } = yield* ask(server, use, query)
+    const { problem } = yield* ask(server, query === undefined ? "PDUs" : "query", query)
     // A failure has been noted.
     if (problem !== undefined) return
     const { keys } = yield* keysOf(server)

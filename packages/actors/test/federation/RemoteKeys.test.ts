@@ -214,6 +214,63 @@ describe("RemoteKeys", () => {
       })
   )
 
+  /** The keys of a server that answered before, which have expired, and many names of a server that never answers. */
+  const silence = Effect.gen(function* () {
+    const { published, server, url } = yield* world
+    const silent = yield* tlsServer(() => undefined)
+    const names = Array.from({ length: 200 }, (_, number) => `silent${number}.test` as ServerName)
+    const others = Object.fromEntries(names.map((name) => [name, `127.0.0.1:${silent.port}`]))
+    const { keys } = yield* node(server.port, url, undefined, others)
+    assert.isTrue(yield* has(keys, need(first)))
+    yield* TestClock.adjust("2 days")
+    published.object = keyObject({ valid_until_ts: 7 * day })
+    const atLeast = (requests: ReadonlyArray<unknown>, count: number) =>
+      Effect.repeat(
+        Effect.promise(() => setImmediate()),
+        { until: () => requests.length >= count }
+      )
+    return { keys, names, server, silentAsked: (count: number) => atLeast(silent.requests, count), atLeast }
+  })
+
+  it.effect("requests in the names of many silent servers do not hold up one of a server that answered before", () =>
+    Effect.gen(function* () {
+      const { keys, names, silentAsked } = yield* silence
+      yield* Effect.forEach(names, (name) => Effect.forkChild(has(keys, need(first), name)))
+      yield* silentAsked(64)
+      assert.isTrue(yield* has(keys, need(first)))
+    })
+  )
+
+  it.effect("PDUs of many silent servers do not hold up those of a server that answered before", () =>
+    Effect.gen(function* () {
+      const { keys, names, silentAsked } = yield* silence
+      const needs = [need(first, 0)]
+      for (const from of [0, 50, 100, 150]) {
+        const list = new Map(names.slice(from, from + 50).map((name) => [name, needs] as const))
+        yield* Effect.forkChild(keys.findAll(list, []))
+      }
+      yield* silentAsked(64)
+      assert.isTrue(yield* hasFor(keys, need(first, 2 * day), []))
+    })
+  )
+
+  it.effect("in one list of PDUs, silent servers do not hold up one that answered before", () =>
+    Effect.gen(function* () {
+      const { atLeast, keys, names, server, silentAsked } = yield* silence
+      const list = new Map([
+        ...names.map((name) => [name, [need(first, 0)]] as const),
+        [theirName, [need(first, 2 * day)]]
+      ])
+      const finding = yield* Effect.forkChild(keys.findAll(list, []))
+      yield* silentAsked(32)
+      yield* atLeast(server.requests, 2)
+      assert.isTrue(yield* hasFor(keys, need(first, 2 * day), []))
+      yield* TestClock.adjust("10 seconds")
+      const ring = (yield* Fiber.join(finding)).get(theirName)!
+      assert.strictEqual(ring.choose(need(first, 2 * day)).size, 1)
+    })
+  )
+
   it.effect("a request of a server ends the wait for its keys", () =>
     Effect.gen(function* () {
       const { published, server, url } = yield* world

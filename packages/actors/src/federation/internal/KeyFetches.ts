@@ -1,8 +1,9 @@
 /**
  * Fetches keys of servers from the servers themselves. Concurrent requests for a server's keys share one fetch.
  *
- * Anybody can name made-up servers, thousands of them in one list of PDUs. Callers wait for their turn, so that nothing is left to
- * fetch when they give up, and servers that make requests have turns of their own.
+ * Anybody can name made-up servers, thousands of them in one list of PDUs, each of which may stay silent. Callers wait for their turn, so
+ * that nothing is left to fetch when they give up. Servers that answered last have turns of their own, and so have servers that make
+ * requests.
  */
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { setNewest } from "@greenroom/store/BoundedMap"
@@ -12,16 +13,14 @@ import { type RemoteError, RemoteInvalid } from "../RemoteError.ts"
 import { makeKeyDownload } from "./KeyDownload.ts"
 import type { KnownKeys } from "./KnownKeys.ts"
 
-/** How many servers are asked at once for each use. */
+/** How many servers are asked at once for each use: of those that answered last, and as many of the others. */
 const maxFetches = {
-  /** A request of the server itself. */
+  /** A request of the server itself, or of somebody who names it. */
   request: 64,
   /** Its PDUs, which others may have sent. */
   PDUs: 64,
-  /** Others want to know its keys from us. Anybody may name servers that stay silent: those that answered last do not wait for them. */
-  renewal: 16,
-  /** The same of a server that did not answer last, or was never asked. */
-  discovery: 16
+  /** Others want to know its keys from us. */
+  query: 16
 }
 
 /** For what the keys are needed. */
@@ -42,11 +41,15 @@ export interface Fetched {
 export const reasonOf = (error: RemoteError): string =>
   error._tag === "RemoteRefused" ? `status ${error.status}` : error.reason
 
-const makeTurns = () => Record.map(maxFetches, (permits) => PartitionedSemaphore.makeUnsafe<unknown>({ permits }))
+const makeTurns = () =>
+  Record.map(maxFetches, (permits) => ({
+    renewal: PartitionedSemaphore.makeUnsafe<unknown>({ permits }),
+    discovery: PartitionedSemaphore.makeUnsafe<unknown>({ permits })
+  }))
 
 /** `failed` notes a fetch that brought no keys, also where its callers have given up by then. */
 export const makeKeyFetches = Effect.fnUntraced(function* (
-  { remember }: KnownKeys,
+  { keysOf, remember }: KnownKeys,
   failed: (server: ServerName) => Effect.Effect<void>
 ) {
   const scope = yield* Effect.scope
@@ -89,12 +92,16 @@ export const makeKeyFetches = Effect.fnUntraced(function* (
   const join = (fiber: Fiber.Fiber<string | undefined>, isOwn: boolean): Effect.Effect<Fetched> =>
     Effect.map(Fiber.join(fiber), (problem) => ({ problem, isOwn }))
 
+  /** Whether the server has given its keys when it was asked last. One that never did may be made up. */
+  const hasAnswered = (server: ServerName): Effect.Effect<boolean> =>
+    Effect.map(keysOf(server), ({ metAt }) => Number.isFinite(metAt) && !away.has(server))
+
   /** Asks the server once, for all waiting callers. Those of each `owner` wait for their turn together. */
   const ask = (server: ServerName, use: KeyUse, owner: unknown = server): Effect.Effect<Fetched> =>
-    Effect.suspend(() => {
+    Effect.flatMap(hasAnswered(server), (isRenewal) => {
       const current = running.get(server)
       if (current !== undefined) return join(current, false)
-      const { release, take } = turns[use]
+      const { release, take } = isRenewal ? turns[use].renewal : turns[use].discovery
       return Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
           yield* restore(take(owner, 1))
@@ -109,6 +116,6 @@ export const makeKeyFetches = Effect.fnUntraced(function* (
   return {
     ask,
     isAsking: (server: ServerName) => running.has(server),
-    isAway: (server: ServerName) => away.has(server)
+    hasAnswered
   }
 })
