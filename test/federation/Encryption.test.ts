@@ -26,13 +26,13 @@ const upload = (server: TestServer, session: Session, key: string, oneTime: obje
     )
   )
 
-const send = (server: TestServer, from: Session, to: Session, txnId: string) =>
+const send = (server: TestServer, from: Session, to: Session, txnId: string, n = txnId) =>
   server.run(
     Effect.flatMap(ToDevice, (toDevice) =>
       toDevice.send(from, {
         type: "m.test",
         txnId,
-        messages: new Map([[to.userId, { [to.deviceId]: { n: txnId } }]])
+        messages: new Map([[to.userId, { [to.deviceId]: { n } }]])
       })
     )
   )
@@ -124,6 +124,26 @@ describe("Encryption between servers", () => {
       yield* send(blue, bob, alice, "hello")
       const { answers } = yield* syncUntil(blue, bob, position, (answers) => messages(answers).includes("4"))
       assert.deepStrictEqual(messages(answers), ["2", "3", "4"])
+    })
+  )
+
+  it.live("text without a canonical form, in messages to devices and in names of devices, holds up nothing else", () =>
+    Effect.gen(function* () {
+      const { alice, blue, bob, red } = yield* scene
+      const since = (yield* sync(blue, bob)).next_batch
+      yield* red.run(
+        Effect.flatMap(Accounts, (accounts) => accounts.renameDevice(alice.userId, alice.deviceId, "Phone \ud800"))
+      )
+      yield* upload(red, alice, "first")
+      yield* send(red, alice, bob, "one", "one \ud800")
+      yield* send(red, alice, bob, "two")
+      const { answers } = yield* syncUntil(blue, bob, since, (answers) => messages(answers).includes("two"))
+      assert.deepStrictEqual(messages(answers), ["one \ufffd", "two"])
+      const found = yield* blue.run(
+        Effect.flatMap(RemoteDeviceKeys, (keys) => keys.query(bob.userId, new Map([[alice.userId, []]]), undefined))
+      )
+      const device = JSON.parse(found.device_keys)[alice.userId][alice.deviceId] as { readonly unsigned: object }
+      assert.deepStrictEqual(device.unsigned, { device_display_name: "Phone \ufffd" })
     })
   )
 })

@@ -58,7 +58,7 @@ export const readDevice = (userId: string, deviceId: string, given: Json | undef
   if ((keys.user_id ?? userId) !== userId || (keys.device_id ?? deviceId) !== deviceId) return undefined
   const own = `ed25519:${deviceId}`
   if (isSigned(userId, keys, own, memberOf(keys.keys, own)) === false) return undefined
-  const unsigned = typeof name === "string" ? { device_display_name: name.slice(0, maxNameLength) } : {}
+  const unsigned = typeof name === "string" ? { device_display_name: name.slice(0, maxNameLength).toWellFormed() } : {}
   const encoded = encode({ ...keys, unsigned })
   return Result.isSuccess(encoded) && encoded.success.length <= maxDeviceBytes ? encoded.success : undefined
 }

@@ -15,8 +15,10 @@ import { Destinations } from "../Destinations.ts"
 import { FederationRooms } from "../FederationRooms.ts"
 import { FederationTransport } from "../FederationTransport.ts"
 import type { EduContent } from "../PendingEdus.ts"
+import type { RemoteError } from "../RemoteError.ts"
 import { ServerServerClient } from "../ServerServerClient.ts"
 import type { Outgoing } from "./PeerQueue.ts"
+import { wellFormedEdu } from "./wellFormedEdu.ts"
 
 /** How long a server that was not there may take to show that it is, in milliseconds, and how much it may say. */
 const probeTimeout = 10_000
@@ -57,16 +59,30 @@ export const makePeerSending = Effect.fnUntraced(function* (destination: ServerN
     ...(edus.length === 0 ? {} : { edus: edus.map((edu) => ({ ...edu, origin: serverName, destination })) })
   })
 
+  /** What this server cannot encode was not sent, and says nothing about the other one: it is sent with well-formed text. */
+  const encodable = <A, E extends RemoteError>(
+    edus: ReadonlyArray<EduContent>,
+    send: (edus: ReadonlyArray<EduContent>) => Effect.Effect<A, E>
+  ): Effect.Effect<A, E> =>
+    Effect.catchIf(
+      send(edus),
+      (error) => error._tag === "RemoteInvalid" && error.isUnsent === true,
+      () => send(edus.map(wellFormedEdu))
+    )
+
   /** The request of a transaction with PDUs, stored before it is sent. Undefined if another one is in flight. */
   const prepare = Effect.fnUntraced(function* (stored: NextTransaction, edus: ReadonlyArray<EduContent>) {
     if (stored.request !== undefined) return stored.request
-    const request = yield* client.prepareTransaction({
-      ...envelope(edus),
-      transaction_id: stored.transactionId,
-      ts: stored.ts,
-      prev_ids: stored.prevIds,
-      pdus: yield* rooms.toPdus(stored.events)
-    })
+    const pdus = yield* rooms.toPdus(stored.events)
+    const request = yield* encodable(edus, (some) =>
+      client.prepareTransaction({
+        ...envelope(some),
+        transaction_id: stored.transactionId,
+        ts: stored.ts,
+        prev_ids: stored.prevIds,
+        pdus
+      })
+    )
     if (!(yield* store.prepare(destination, stored, request, fence))) return
     withoutEdus = edus.length === 0 ? stored.transactionId : undefined
     return request
@@ -75,11 +91,9 @@ export const makePeerSending = Effect.fnUntraced(function* (destination: ServerN
   /** A transaction of EDUs alone. */
   const sendEdus = Effect.fnUntraced(function* (edus: ReadonlyArray<EduContent>, durable: EduTransaction | undefined) {
     if (durable === undefined) yield* fences.check(fence)
-    return yield* client.sendEdus({
-      ...envelope(edus),
-      transaction_id: durable?.transactionId ?? randomBytes(12).toString("base64url"),
-      ts: durable?.ts ?? (yield* Clock.currentTimeMillis)
-    })
+    const transaction_id = durable?.transactionId ?? randomBytes(12).toString("base64url")
+    const ts = durable?.ts ?? (yield* Clock.currentTimeMillis)
+    return yield* encodable(edus, (some) => client.sendEdus({ ...envelope(some), transaction_id, ts }))
   })
 
   return {
