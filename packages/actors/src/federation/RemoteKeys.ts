@@ -125,12 +125,13 @@ const make = Effect.gen(function* () {
   const find = Effect.fnUntraced(function* (
     server: ServerName,
     needs: Needs,
-    acceptsVouched = false
+    acceptsVouched = false,
+    owner?: string
   ): Effect.fn.Return<KeyRing> {
     const trusted = acceptsVouched ? undefined : trustedNotaries
     const all = new Map([[server, needs]])
     const isKnown = (yield* unmetOf(all, trusted)).size === 0
-    const problem = isKnown ? undefined : yield* askFor(server, needs, trusted, "request")
+    const problem = isKnown ? undefined : yield* askFor(server, needs, trusted, "request", owner)
     if (problem !== undefined) yield* consultAll(keyNotaries, all, trusted)
     return yield* ringOf(server, trusted, problem)
   })
@@ -187,9 +188,14 @@ export class RemoteKeys extends Context.Service<
     /**
      * The keys of a server that makes a request, fetched if the known ones do not meet all needs. Our own keys need no
      * request. With `acceptsVouched` keys that any asked server vouches for count, else only those of the operator's
-     * notaries.
+     * notaries. Anybody can name servers in requests: those of one `owner` wait for their turn together.
      */
-    readonly find: (server: ServerName, needs: Needs, acceptsVouched?: boolean) => Effect.Effect<KeyRing>
+    readonly find: (
+      server: ServerName,
+      needs: Needs,
+      acceptsVouched?: boolean,
+      owner?: string
+    ) => Effect.Effect<KeyRing>
     /** The keys of all servers that have signed PDUs. `vouchers` are asked for keys that the servers do not publish. */
     readonly findAll: (
       needs: ReadonlyMap<ServerName, Needs>,

@@ -22,6 +22,7 @@ import { isJsonObject, type Json } from "@greenroom/protocol/Json"
 import { BadJson, BadRequest, Forbidden, type MatrixError, NotJson, TooLarge } from "@greenroom/protocol/MatrixError"
 import type { VerifyKeys } from "@greenroom/room/Signing"
 import { Context, Effect, Layer, Option } from "effect"
+import { addressKey } from "../runtime/AddressKey.ts"
 import { Bans } from "../runtime/Bans.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationConfig, talksWith } from "./FederationConfig.ts"
@@ -36,6 +37,8 @@ export interface IncomingRequest {
   readonly uri: string
   /** Every Authorization header. */
   readonly authorization: ReadonlyArray<string>
+  /** From where it came: requests of one address wait together for the keys of servers that never answered. */
+  readonly address?: string
   /**
    * Whether keys are accepted for which another server vouches: for requests that only report on rooms, whose PDUs are signed
    * themselves (default false).
@@ -88,10 +91,11 @@ const make = Effect.gen(function* () {
   const keysOf = Effect.fnUntraced(function* (
     origin: ServerName,
     claims: ReadonlyArray<XMatrix>,
-    acceptsVouched: boolean
+    { acceptsVouchedKeys = false, address }: IncomingRequest
   ) {
     const need = { keyIds: new Set(claims.map((claim) => claim.key)) }
-    const ring = yield* remoteKeys.find(origin, [need], acceptsVouched)
+    const owner = address === undefined ? undefined : addressKey(address)
+    const ring = yield* remoteKeys.find(origin, [need], acceptsVouchedKeys, owner)
     const keys = ring.choose(need)
     if (keys.size > 0) return keys
     return yield* unauthorized(
@@ -127,7 +131,7 @@ const make = Effect.gen(function* () {
       return yield* new Forbidden({ error: `This server does not federate with ${origin}` })
     }
     if (bans !== undefined) yield* bans.check("server", origin)
-    const keys = yield* keysOf(origin, claims, request.acceptsVouchedKeys ?? false)
+    const keys = yield* keysOf(origin, claims, request)
     const body = yield* request.readBody
     const head = { method: request.method, uri: request.uri, origin, destination: ourName }
     const isAsItStands = yield* isSignedBy(head, body.length === 0 ? undefined : body, claims, keys)

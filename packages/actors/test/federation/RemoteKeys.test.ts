@@ -241,6 +241,30 @@ describe("RemoteKeys", () => {
     })
   )
 
+  it.effect("a server that was never asked waits for one turn of those of requests of another address", () =>
+    Effect.gen(function* () {
+      const { server, url } = yield* world
+      const silent = yield* tlsServer(() => undefined)
+      const names = Array.from({ length: 400 }, (_, number) => `silent${number}.test` as ServerName)
+      const others = Object.fromEntries(names.map((name) => [name, `127.0.0.1:${silent.port}`]))
+      const { keys } = yield* node(server.port, url, undefined, others)
+      const find = (name: ServerName, address: string) =>
+        Effect.forkChild(keys.find(name, [need(first)], true, address))
+      yield* Effect.forEach(names, (name) => find(name, "192.0.2.1"))
+      yield* Effect.repeat(
+        Effect.promise(() => setImmediate()),
+        { until: () => silent.requests.length >= 64 }
+      )
+      const finding = yield* find(theirName, "192.0.2.2")
+      while (finding.pollUnsafe() === undefined) {
+        for (let turn = 0; turn < 100; turn++) yield* Effect.promise(() => setImmediate())
+        yield* TestClock.adjust("10 seconds")
+      }
+      assert.strictEqual((yield* Fiber.join(finding)).choose(need(first)).size, 1)
+      assert.isBelow(silent.requests.length, 300)
+    })
+  )
+
   it.effect("PDUs of many silent servers do not hold up those of a server that answered before", () =>
     Effect.gen(function* () {
       const { keys, names, silentAsked } = yield* silence

@@ -71,6 +71,7 @@ export const originAuthenticationLayer: Layer.Layer<
         const signed = yield* authenticate({
           method: request.method,
           ...signedParts(request),
+          address: addressOf(request),
           acceptsVouchedKeys: roomEndpoints.has(endpoint.identifier),
           // PUT endpoints send events, except that a third-party invite is only the template of an event.
           hasPdus: endpoint.method === "PUT" && endpoint.identifier !== "exchangeThirdPartyInvite",
