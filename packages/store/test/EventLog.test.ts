@@ -224,6 +224,38 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("EventLog", (it) => {
     })
   )
 
+  it.effect(
+    "what a refused commit had for readers and other servers reaches neither, in a batch with commits that are stored",
+    () =>
+      Effect.gen(function* () {
+        const log = yield* EventLog
+        const stolen = yield* openRoom("stolen before a batch")
+        const other = yield* openRoom("beside it in the batch")
+        yield* openRoom("stolen before a batch")
+        const start = yield* log.currentPosition
+        const [kept, refused] = [makeEvent(other.roomId), memberEvent(stolen.roomId, alice, "join")]
+        const outgoing = (server: string) => ({ outgoing: [{ destination: server as ServerName, nid: 1 }] })
+        const commits = [
+          yield* commitOf(other, [kept], outgoing("kept.example")),
+          yield* commitOf(stolen, [refused], outgoing("refused.example"))
+        ]
+        const exits = yield* Effect.all(
+          commits.map((commit) => Effect.exit(log.append(commit))),
+          { concurrency: "unbounded" }
+        )
+        assert.deepStrictEqual(exits.map(Exit.isSuccess), [true, false])
+        const destinations = [...(yield* log.awaitOutgoing)]
+        assert.deepStrictEqual(
+          ["kept.example", "refused.example"].filter((server) => destinations.includes(server as ServerName)),
+          ["kept.example"]
+        )
+        yield* log.settled
+        const { events, memberships } = yield* log.readAfter(start, 100)
+        assert.deepStrictEqual(idsOf(events), [kept.event_id])
+        assert.deepStrictEqual(memberships, [])
+      })
+  )
+
   it.effect("a stale writer does not change the room itself", () =>
     Effect.gen(function* () {
       const log = yield* EventLog

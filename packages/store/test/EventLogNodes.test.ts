@@ -52,6 +52,16 @@ const otherConnection = Effect.fnUntraced(function* (url: Redacted.Redacted) {
       Effect.forEach(pids, (pid) => sql`SELECT pg_terminate_backend(${pid})`, { discard: true }),
     /** Locks the row of the room until the result is run. Commits of the room wait meanwhile, and have their numbers already. */
     holdRoom: ({ roomNid }: Writer) => hold(sql`SELECT 1 FROM rooms WHERE room_nid = ${roomNid} FOR UPDATE`),
+    /** Locks a table of the log until the result is run: readers of the log wait meanwhile. */
+    holdTable: (table: string) => hold(sql`LOCK TABLE ${sql(table)} IN ACCESS EXCLUSIVE MODE`),
+    /** Waits until so many connections listen for notifications of the log that did not before; gives them. */
+    untilListening: (nodes: number, others: ReadonlyArray<number> = []) =>
+      sql<{ pid: number }>`
+        SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'
+          AND query = 'LISTEN "greenroom_log"'`.pipe(
+        Effect.map((rows) => rows.map(({ pid }) => pid).filter((pid) => !others.includes(pid))),
+        Effect.repeat({ until: (pids) => pids.length === nodes })
+      ),
     /** Opens a transaction with a number, which ends when the result is run. */
     holdTransaction: hold(sql`SELECT pg_current_xact_id()::text`)
   }
@@ -162,6 +172,62 @@ describe("EventLog on several nodes", () => {
       yield* store(owner, [makeEvent(owner.roomId)]).pipe(Effect.provide(second))
       const { events } = yield* Context.get(first, EventLog).readAfter(beginning, 10)
       assert.strictEqual(events.length, 2)
+    })
+  )
+
+  it.effect("nodes know of the epochs that others begin, also of one that began while they were joining", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const { holdTable, untilWaiting } = yield* otherConnection(url)
+      const first = yield* node(url)
+      const epochOf = (context: Context.Context<EventLog>) => Context.get(context, EventLog).epoch()
+      const release = yield* holdTable("session_revocations")
+      const joining = yield* Effect.forkChild(node(url))
+      // The second node has begun its epoch and looks for the end of the log; the first one reads that epoch.
+      yield* untilWaiting(2)
+      const pool = yield* Layer.build(Layer.fresh(Database.pool({ url, maxConnections: 1 })))
+      const sql = Context.get(pool, SqlClient.SqlClient)
+      yield* sql`INSERT INTO log_epochs (epoch, follows_xid, follows_nid, fresh) VALUES ('later', log_xid(), 0, false)`
+      yield* release
+      const second = yield* Fiber.join(joining)
+      assert.strictEqual(epochOf(second), "later")
+      yield* Context.get(first, EventLog).caughtUp
+      assert.strictEqual(epochOf(first), "later")
+    })
+  )
+
+  it.live("short-lived values last while a node is there, and an epoch says when they were lost", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const { endConnections, untilListening } = yield* otherConnection(url)
+      const pool = yield* Layer.build(Layer.fresh(Database.pool({ url, maxConnections: 2 })))
+      const sql = Context.get(pool, PgClient.PgClient)
+      const keys = Effect.map(sql<{ key: string }>`SELECT key FROM short_lived`, (rows) => rows.map(({ key }) => key))
+      const epochs = Effect.map(sql<{ fresh: boolean }>`SELECT fresh FROM log_epochs ORDER BY xid, nid`, (rows) =>
+        rows.map(({ fresh }) => fresh)
+      )
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* node(url)
+          yield* sql`INSERT INTO short_lived (key, value) VALUES ('typing', '1')`
+          yield* node(url)
+          assert.deepStrictEqual([yield* keys, yield* epochs], [["typing"], [true, false]])
+          const before = yield* untilListening(2)
+          yield* endConnections(before)
+          const again = yield* untilListening(2, before)
+          assert.deepStrictEqual([yield* keys, yield* epochs], [["typing"], [true, false]], "both joined again")
+          yield* sql`TRUNCATE short_lived_marker`
+          yield* endConnections(again)
+          yield* untilListening(2, again)
+          assert.deepStrictEqual(
+            yield* epochs,
+            [true, false, true],
+            "after a crash of PostgreSQL one node begins an epoch"
+          )
+        })
+      )
+      yield* node(url)
+      assert.deepStrictEqual([yield* keys, yield* epochs], [[], [true, false, true, true]], "no node was left")
     })
   )
 

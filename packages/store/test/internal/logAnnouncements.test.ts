@@ -57,6 +57,41 @@ describe("logAnnouncements", () => {
     assert.deepStrictEqual(recent.next(endOfTransaction(6), 100), own.next(endOfTransaction(6), 100))
   })
 
+  it("an event after a gap is announced without its states, and placed events are announced with those of the timeline", () => {
+    const [rejected, afterGap, placed] = commit(3, 20).events
+    const gap = commit(0, 0, {
+      events: [rejected!, { ...afterGap!, afterGap: true }],
+      placed: [
+        { ...placed!, outlierNid: 70 },
+        { ...rejected!, nid: 4, outlierNid: 71 }
+      ]
+    })
+    const recent = new RecentCommits()
+    const read = makeAnnouncementReader("here", recent)
+    for (const part of announced(gap)) read(`there 7 1 ${part}`)
+    const { events } = recent.next(endOfTransaction(6), 100)!
+    assert.deepStrictEqual(
+      events.map(({ position, states }) => [position.nid, states]),
+      [
+        [2, undefined],
+        [3, { before: { chain: 1, seq: 2 }, after: { chain: 1, seq: 9 } }]
+      ]
+    )
+  })
+
+  it("parts of a transaction whose others were lost are not taken for those of the next one", () => {
+    const recent = new RecentCommits()
+    const read = makeAnnouncementReader("here", recent)
+    const [part] = announced(commit(2, 20))
+    read(`there 7 2 ${part}`)
+    read(`there 8 1 ${part}`)
+    assert.deepStrictEqual(recent.after(endOfTransaction(6)), [8])
+    assert.deepStrictEqual(
+      recent.next(endOfTransaction(7), 100)?.events.map(({ position }) => position),
+      [{ xid: 8, nid: 2 }]
+    )
+  })
+
   it("a commit that is large, or redacts its own event, is only named", () => {
     assert.deepStrictEqual(announced(commit(2, 9_000)), [])
     assert.deepStrictEqual(announced(commit(40, 5_000)), [])
