@@ -2,9 +2,10 @@
  * Outgoing PDUs: the queue of each destination, and the transactions made of it. The queue is filled by `EventLog`, in the
  * commit of each event.
  *
- * A transaction takes PDUs from the head of the queue and is stored as it will be sent, under the fencing token of the sending node.
- * Until it is acknowledged it is the only one to its destination, and `next` returns it again: after a failure, after a crash,
- * and on another node. Acknowledged ones are kept for a while, without the body, for `/pull`.
+ * A transaction takes PDUs from the head of the queue and is stored before it is sent, under the fencing token of the sending node: one
+ * with EDUs as its request, one without by the numbers of its events. Until it is acknowledged it is the only one to its destination, and
+ * `next` returns it again: after a failure, after a crash, and on another node. Acknowledged ones are kept for a while, without the body,
+ * for `/pull`.
  *
  * An error of the database is a defect. Times are milliseconds since 1970.
  *
@@ -39,9 +40,13 @@ export interface PreparedRequest {
   readonly body: Uint8Array
 }
 
-/** The next transaction: one in flight has its request, a new one is still to be prepared. */
+/** The next transaction. One without a request is still to be prepared, unless it is reserved. */
 export interface NextTransaction extends StoredTransaction {
   readonly request: PreparedRequest | undefined
+  /** It is new, and stored to be sent without EDUs. */
+  readonly isReserved: boolean
+  /** It was stored before without its request, and may have been sent without EDUs. */
+  readonly isRepeated: boolean
 }
 
 /** What waits for a destination. */
@@ -71,6 +76,8 @@ interface Row {
 interface NextRow extends Row {
   readonly uri: string | null
   readonly body: Uint8Array | null
+  readonly is_fresh: boolean
+  readonly is_reserved: boolean
 }
 
 /** `transaction_id` is null if no PDUs wait. */
@@ -89,7 +96,9 @@ const toTransaction = (row: Row): StoredTransaction => ({
 
 const toNext = (row: NextRow): NextTransaction => ({
   ...toTransaction(row),
-  request: row.uri === null || row.body === null ? undefined : { uri: row.uri, body: row.body }
+  request: row.uri === null || row.body === null ? undefined : { uri: row.uri, body: row.body },
+  isReserved: row.is_reserved,
+  isRepeated: !row.is_fresh && row.body === null
 })
 
 const toWaiting = (row: WaitingRow): Waiting => ({
@@ -101,8 +110,17 @@ const toWaiting = (row: WaitingRow): Waiting => ({
 export class OutgoingStore extends Context.Service<
   OutgoingStore,
   {
-    /** What waits for the destination, in one read. A new transaction has at most `most` PDUs (1 to 50, default 50). */
-    readonly next: (destination: ServerName, most?: number) => Effect.Effect<Waiting>
+    /**
+     * What waits for the destination, in one statement. A new transaction has at most `most` PDUs (1 to 50, default 50). With `reserve` it is
+     * stored at once to be sent without EDUs, unless EDUs wait or the fence has fallen.
+     */
+    readonly next: (
+      destination: ServerName,
+      options?: {
+        readonly most?: number | undefined
+        readonly reserve?: { readonly fence: Fence | undefined } | undefined
+      }
+    ) => Effect.Effect<Waiting>
     /**
      * Stores the request of a transaction. False if another one is in flight, or it has a request already, which `next` returns.
      */
@@ -162,29 +180,55 @@ export class OutgoingStore extends Context.Service<
           WINDOW head AS (ORDER BY event_nid)
         ) AS measured`
 
-      const read = (destination: ServerName, transactionId: string, now: number, most: number) => sql<WaitingRow>`
+      const newNumber = (destination: ServerName) =>
+        sql`coalesce((SELECT max(number) FROM outgoing_transactions WHERE destination = ${destination}), 0) + 1`
+
+      const reservation = (destination: ServerName, fence: Fence | undefined) => sql`, reserved AS (
+        INSERT INTO outgoing_transactions (destination, number, transaction_id, ts, prev_ids, event_nids)
+        SELECT ${destination}, ${newNumber(destination)}, transaction_id, ts, prev_ids, event_nids
+        FROM fresh CROSS JOIN edus WHERE NOT has_edus AND ${stands(sql, fence)}
+        ON CONFLICT (destination) WHERE acknowledged_at IS NULL DO NOTHING
+        RETURNING 1)`
+
+      const read = (
+        destination: ServerName,
+        transactionId: string,
+        now: number,
+        most: number,
+        reserve: { readonly fence: Fence | undefined } | undefined
+      ) => sql<WaitingRow>`
         WITH unacknowledged AS (
-          SELECT transaction_id, ts, prev_ids, event_nids, uri, body, true AS has_more FROM outgoing_transactions
-          WHERE destination = ${destination} AND acknowledged_at IS NULL),
+          SELECT transaction_id, ts, prev_ids, event_nids, uri, body, true AS has_more, false AS is_fresh
+          FROM outgoing_transactions WHERE destination = ${destination} AND acknowledged_at IS NULL),
+        edus AS (SELECT EXISTS (SELECT FROM outgoing_edus WHERE destination = ${destination}) AS has_edus),
         batch AS (${batch(destination, most)}),
         fresh AS (
           SELECT ${transactionId}::text AS transaction_id, ${now}::bigint AS ts,
             ARRAY(
               SELECT transaction_id FROM outgoing_transactions WHERE destination = ${destination}
               ORDER BY number DESC LIMIT 1) AS prev_ids,
-            event_nids, NULL::text AS uri, NULL::bytea AS body, has_more
+            event_nids, NULL::text AS uri, NULL::bytea AS body, has_more, true AS is_fresh
           FROM batch WHERE event_nids IS NOT NULL AND NOT EXISTS (SELECT 1 FROM unacknowledged))
-        SELECT has_edus, transaction.*, ${bodies}
-        FROM (SELECT EXISTS (SELECT FROM outgoing_edus WHERE destination = ${destination}) AS has_edus) AS edus
-        LEFT JOIN (SELECT * FROM unacknowledged UNION ALL SELECT * FROM fresh) AS transaction ON true`
+        ${reserve === undefined ? sql`` : reservation(destination, reserve.fence)}
+        SELECT has_edus, transaction.*, ${bodies},
+          ${reserve === undefined ? sql`false` : sql`EXISTS (SELECT FROM reserved)`} AS is_reserved
+        FROM edus LEFT JOIN (SELECT * FROM unacknowledged UNION ALL SELECT * FROM fresh) AS transaction ON true`
 
-      const next = Effect.fnUntraced(function* (destination: ServerName, most: number = maxPdus) {
+      const next = Effect.fnUntraced(function* (
+        destination: ServerName,
+        {
+          most = maxPdus,
+          reserve
+        }: {
+          readonly most?: number | undefined
+          readonly reserve?: { readonly fence: Fence | undefined } | undefined
+        } = {}
+      ) {
         const now = yield* Clock.currentTimeMillis
         const transactionId = randomBytes(12).toString("base64url")
-        return toWaiting((yield* read(destination, transactionId, now, most))[0]!)
+        return toWaiting((yield* read(destination, transactionId, now, most, reserve))[0]!)
       }, Effect.orDie)
 
-      // A node of an older version stores transactions without their requests.
       const prepare = Effect.fnUntraced(function* (
         destination: ServerName,
         { eventNids, prevIds, transactionId, ts }: StoredTransaction,
@@ -195,9 +239,7 @@ export class OutgoingStore extends Context.Service<
           WITH fenced AS MATERIALIZED (SELECT ${stands(sql, fence)} AS stands),
           stored AS (
             INSERT INTO outgoing_transactions (destination, number, transaction_id, ts, prev_ids, event_nids, uri, body)
-            SELECT ${destination},
-              coalesce((SELECT max(number) FROM outgoing_transactions WHERE destination = ${destination}), 0) + 1,
-              ${transactionId}, ${ts}, ${texts(prevIds)}::text[], ${bigints(eventNids)}::bigint[], ${uri}, ${body}
+            SELECT ${destination}, ${newNumber(destination)}, ${transactionId}, ${ts}, ${texts(prevIds)}::text[], ${bigints(eventNids)}::bigint[], ${uri}, ${body}
             FROM fenced WHERE stands
             ON CONFLICT (destination) WHERE acknowledged_at IS NULL
               DO UPDATE SET uri = excluded.uri, body = excluded.body

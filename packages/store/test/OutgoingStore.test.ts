@@ -5,7 +5,7 @@ import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { DestinationStore } from "../src/DestinationStore.ts"
 import { keptTransactions, OutgoingStore } from "../src/OutgoingStore.ts"
-import { ShardFenceStore, StaleFence } from "../src/ShardFenceStore.ts"
+import { type Fence, ShardFenceStore, StaleFence } from "../src/ShardFenceStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 
 const red = "red.test" as ServerName
@@ -34,7 +34,7 @@ const request = (transactionId: string) => ({ uri: `/send/${transactionId}`, bod
 /** The next transaction, stored as it is sent. */
 const nextOf = Effect.fnUntraced(function* (destination: ServerName, most?: number) {
   const store = yield* OutgoingStore
-  const next = (yield* store.next(destination, most)).transaction!
+  const next = (yield* store.next(destination, { most })).transaction!
   if (next.request !== undefined) return next
   yield* store.prepare(destination, next, request(next.transactionId))
   return (yield* store.next(destination)).transaction!
@@ -159,6 +159,41 @@ layer(stores)("OutgoingStore", (it) => {
     })
   )
 
+  it.effect("a transaction without EDUs is stored as it is read, unless EDUs wait or the shard was taken", () =>
+    Effect.gen(function* () {
+      const store = yield* OutgoingStore
+      const fences = yield* ShardFenceStore
+      const sql = yield* SqlClient.SqlClient
+      const pink = "pink.test" as ServerName
+      const raise = Effect.map(fences.raise([9]), (numbers) => ({ shard: 9, number: numbers.get(9)! }))
+      const [former, present] = [yield* raise, yield* raise]
+      const stored = sql`SELECT transaction_id, body FROM outgoing_transactions WHERE destination = ${pink}`
+      const next = (fence: Fence) =>
+        Effect.map(store.next(pink, { reserve: { fence } }), ({ transaction }) => transaction!)
+      yield* enqueue(pink, 2)
+      assert.isFalse((yield* next(former)).isReserved)
+      yield* sql`INSERT INTO outgoing_edus (destination, edu_type, content) VALUES (${pink}, 'm.test', '{}')`
+      assert.isFalse((yield* next(present)).isReserved)
+      yield* sql`DELETE FROM outgoing_edus`
+      assert.isEmpty(yield* stored)
+
+      const reserved = yield* next(present)
+      assert.deepInclude(reserved, { isReserved: true, isRepeated: false, request: undefined })
+      assert.deepStrictEqual(yield* stored, [{ transaction_id: reserved.transactionId, body: null }])
+      yield* enqueue(pink, 1)
+      const { transactionId, events, prevIds, ts } = reserved
+      const again = yield* next(present)
+      assert.deepInclude(again, { transactionId, events, prevIds, ts, isReserved: false, isRepeated: true })
+      // From its second attempt on it is the same to the byte.
+      assert.isTrue(yield* store.prepare(pink, again, request(transactionId), present))
+      assert.deepInclude(yield* next(present), { transactionId, isReserved: false, isRepeated: false })
+      yield* store.acknowledge(pink, transactionId)
+      const second = yield* next(present)
+      assert.deepInclude(second, { isReserved: true, prevIds: [transactionId] })
+      assert.lengthOf(second.events, 1)
+    })
+  )
+
   it.effect("one read says what waits beside the transaction: more PDUs, and EDUs that must arrive", () =>
     Effect.gen(function* () {
       const store = yield* OutgoingStore
@@ -172,8 +207,8 @@ layer(stores)("OutgoingStore", (it) => {
       yield* enqueue(many, 2)
       const { hasEdus, hasMore, transaction } = yield* store.next(many)
       assert.deepStrictEqual([hasEdus, hasMore, transaction!.events.length], [true, false, 2])
-      assert.isTrue((yield* store.next(many, 1)).hasMore)
-      assert.isTrue((yield* store.next(many, 2)).hasMore)
+      assert.isTrue((yield* store.next(many, { most: 1 })).hasMore)
+      assert.isTrue((yield* store.next(many, { most: 2 })).hasMore)
       // More may have come since one in flight was made.
       yield* nextOf(many)
       assert.isTrue((yield* store.next(many)).hasMore)

@@ -3,8 +3,8 @@
  * transactions: at most 50 PDUs and 100 EDUs each, one at a time. The next one follows the answer to the last, so the
  * other server sets the pace, also when it catches up after a long time away.
  *
- * PDUs wait in the store (`OutgoingStore`), and a transaction with PDUs is stored as it will be sent, EDUs included: until
- * it is acknowledged every attempt sends the same bytes, also after the process was killed and on another node. Typing and presence
+ * PDUs wait in the store (`OutgoingStore`), and a transaction with PDUs is stored before it is sent, EDUs included: until it is
+ * acknowledged every attempt sends the same ones under the same ID, also after the process was killed and on another node. Typing and presence
  * wait in memory alone (`PendingEdus`); a transaction of these alone is not repeated. Receipts wait in the store
  * (`OutgoingReceiptStore`) until a transaction with them is acknowledged, and may arrive twice.
  *

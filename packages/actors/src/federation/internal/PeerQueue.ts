@@ -48,7 +48,9 @@ export const makePeerQueue = Effect.fnUntraced(function* (destination: ServerNam
     function* (limit: number | undefined) {
       if (!queued && !inFlight) return { durable: undefined, stored: undefined }
       queued = false
-      const { hasEdus, hasMore, transaction } = yield* store.next(destination, limit)
+      // EDUs that wait in memory, or receipts, go with the transaction: then it is stored once its request is made.
+      const reserve = receiptsQueued || !pending.isEmpty ? undefined : { fence }
+      const { hasEdus, hasMore, transaction } = yield* store.next(destination, { most: limit, reserve })
       // EDUs come first: they bring the keys with which events are read.
       const durable = hasEdus ? yield* eduStore.next(destination, fence) : Option.none()
       queued ||= hasEdus || hasMore
@@ -64,7 +66,8 @@ export const makePeerQueue = Effect.fnUntraced(function* (destination: ServerNam
     const { durable, stored } = yield* nextStored(isSingle ? 1 : undefined)
     if (durable !== undefined) return { stored: undefined, durable, edus: durable.edus, receipts: noReceipts }
     // Absent beside a PDU of a refused transaction: then the PDU itself is refused.
-    if (stored !== undefined && (isSingle || stored.request !== undefined)) {
+    const hasNoEdus = isSingle || stored?.isReserved === true || stored?.isRepeated === true
+    if (stored !== undefined && (hasNoEdus || stored.request !== undefined)) {
       return { stored, edus: [], receipts: noReceipts }
     }
     // The events of receipts may be among further PDUs.

@@ -83,7 +83,7 @@ export const makePeerSending = Effect.fnUntraced(function* (destination: ServerN
         pdus
       })
     )
-    if (!(yield* store.prepare(destination, stored, request, fence))) return
+    if (!stored.isReserved && !(yield* store.prepare(destination, stored, request, fence))) return
     withoutEdus = edus.length === 0 ? stored.transactionId : undefined
     return request
   })
