@@ -15,8 +15,9 @@ import type { MakeMembership, SendMembership } from "./Federation.ts"
 import { makeIncomingHandshakes } from "./internal/IncomingHandshakes.ts"
 import { makeIncomingInvites, type ReceivedInvite } from "./internal/IncomingInvites.ts"
 import { type Dialect, makeKnownVersions } from "./internal/KnownVersions.ts"
-import { makePduIntake, type ReceivedPdu } from "./internal/PduIntake.ts"
+import { makePduIntake, type ReceivedPdu, type ReceiveOptions } from "./internal/PduIntake.ts"
 import { makePduReads } from "./internal/PduReads.ts"
+import type { VerifiedPdu } from "./PduVerification.ts"
 
 /** A join of a user of another server that was taken. */
 export interface TakenJoin {
@@ -39,8 +40,10 @@ export class FederationRooms extends Context.Service<
     readonly receive: (
       origin: ServerName,
       pdus: ReadonlyArray<unknown>,
-      isLastAttempt?: boolean
+      options?: ReceiveOptions
     ) => Effect.Effect<ReadonlyArray<ReceivedPdu>>
+    /** Reads PDUs, each by the version of its room, and checks their form, signatures and hashes. */
+    readonly verify: (pdus: ReadonlyArray<unknown>) => Effect.Effect<ReadonlyArray<VerifiedPdu>>
     /** Fails with M_NOT_FOUND if the room is known and its federation speaks another dialect. */
     readonly requireDialect: (roomId: RoomId, dialect: Dialect) => Effect.Effect<void, MatrixError>
     /** As `Federation.getPdu`, for rooms of any version. */
@@ -121,11 +124,12 @@ const make = Effect.gen(function* () {
   const reads = yield* makePduReads(versions)
   const handshakes = yield* makeIncomingHandshakes(versions)
   const invites = yield* makeIncomingInvites(versions, handshakes)
-  const { receive } = yield* makePduIntake(versions, reads, invites)
+  const { receive, verify } = yield* makePduIntake(versions, reads, invites)
   const { makeMembership, sendMembership } = handshakes
   return FederationRooms.of({
     ...reads,
     receive,
+    verify,
     requireDialect: versions.requireDialect,
     makeJoin: makeMembership("join"),
     makeLeave: makeMembership("leave"),

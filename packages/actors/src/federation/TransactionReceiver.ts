@@ -165,9 +165,12 @@ const make = Effect.gen(function* () {
     parts: Parts,
     isLastAttempt: boolean
   ) {
+    // Begun meanwhile: hardly any transaction is a repeat.
+    const verifying = yield* Effect.forkChild(rooms.verify(parts.pdus))
     const known = yield* store.find(origin, parts.transaction_id)
-    if (Option.isSome(known)) return known.value
-    const received = parts.pdus.length === 0 ? [] : yield* rooms.receive(origin, parts.pdus, isLastAttempt)
+    if (Option.isSome(known)) return yield* Effect.as(Fiber.interrupt(verifying), known.value)
+    const verified = yield* Fiber.join(verifying)
+    const received = verified.length === 0 ? [] : yield* rooms.receive(origin, parts.pdus, { isLastAttempt, verified })
     yield* Effect.catchCause(remotePresences.want(joinedUsers(origin, parts.pdus)), (cause) =>
       Effect.logError(`The presence of users of ${origin} who joined a room could not be polled`, cause)
     )

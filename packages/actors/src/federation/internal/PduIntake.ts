@@ -41,6 +41,13 @@ export interface ReceivedPdu {
   readonly isKept: boolean
 }
 
+export interface ReceiveOptions {
+  /** The PDUs that cannot be handled are refused, instead of a death. */
+  readonly isLastAttempt?: boolean
+  /** What `verify` gave for the PDUs. */
+  readonly verified?: ReadonlyArray<VerifiedPdu>
+}
+
 /** How many PDUs of one transaction and room may fail for reasons of their own until all of them are refused. */
 const maxCulprits = 10
 
@@ -193,9 +200,9 @@ export const makePduIntake = Effect.fnUntraced(function* (
   const receive = Effect.fn("FederationRooms.receive")(function* (
     origin: ServerName,
     pdus: ReadonlyArray<unknown>,
-    isLastAttempt = false
+    { isLastAttempt = false, verified: given }: ReceiveOptions = {}
   ) {
-    const verified = yield* verify(pdus)
+    const verified = given ?? (yield* verify(pdus))
     const kept = yield* keepUnverified(origin, verified, pdus)
     const good = verified.flatMap((verifiedPdu) => (Result.isSuccess(verifiedPdu) ? [verifiedPdu.success] : []))
     const isInviteJoin = (event: Event) => event.type === "m.room.invite_join" && event.origin === origin
@@ -231,5 +238,5 @@ export const makePduIntake = Effect.fnUntraced(function* (
     })
   })
 
-  return { receive }
+  return { receive, verify }
 })

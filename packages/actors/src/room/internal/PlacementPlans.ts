@@ -62,7 +62,7 @@ export interface PlanOptions {
 }
 
 /** The rows of the store that placing events needs, read for all events together. `refresh` keeps it up to date. */
-interface Survey {
+export interface Survey {
   /** Events that are named, and those themselves. */
   readonly events: LookedUp
   /** The redactions that strip each of the events. */

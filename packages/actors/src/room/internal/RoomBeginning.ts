@@ -7,7 +7,7 @@
 import type { Event } from "@greenroom/protocol/Event"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Forbidden } from "@greenroom/protocol/MatrixError"
-import { stateKeyOf } from "@greenroom/room/RoomVersion"
+import { type Refusal, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { EventStatus } from "@greenroom/store/EventLog"
 import { Array as Arr, Effect } from "effect"
 import { sliced } from "../../runtime/Slices.ts"
@@ -16,6 +16,7 @@ import { makeCommitsInFlight } from "./CommitsInFlight.ts"
 import type { CurrentEntry } from "./CurrentState.ts"
 import { isAfterGap } from "./PlacementPlans.ts"
 import { withReplaced } from "./ReplacedState.ts"
+import type { FoundEvents } from "./RoomEvents.ts"
 import type { Failure, RoomIntake } from "./RoomIntake.ts"
 import type { CurrentChange, RoomState } from "./RoomState.ts"
 import type { RoomStep } from "./RoomStep.ts"
@@ -24,7 +25,7 @@ import type { RoomWriter } from "./RoomWriter.ts"
 /** How many entries of a state are written at once. */
 const writtenAtOnce = 1_000
 
-export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: RoomIntake) => {
+export const makeRoomBeginning = (writer: RoomWriter, { graph, queueOutliers }: RoomIntake) => {
   const { log, nextChain, nextNid, roomId, serverName, withNids } = writer
 
   /**
@@ -38,9 +39,9 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
     return isOwnLeave && event.origin === serverName && nid < current.nid ? current : undefined
   }
 
-  /** The events of the state, by type and state key. */
+  /** The events of the state, by type and state key. They are queued; `stored` waits until they are durable. */
   const entriesOf = Effect.fnUntraced(function* (room: RoomState, { authChain, state }: RemoteState) {
-    const known = yield* storeOutliers(room, [...authChain, ...state])
+    const { found: known, stored } = yield* queueOutliers(room, [...authChain, ...state])
     const entries = yield* sliced(function* () {
       const entries = new Map<string, CurrentEntry>()
       for (const { event_id, state_key, type } of state) {
@@ -52,17 +53,20 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
       }
       return entries
     })
-    return { known, entries }
+    return { known, entries, stored }
   })
 
-  const authorise = (room: RoomState, join: Event, entries: ReadonlyMap<string, CurrentEntry>) => {
+  const refusalOf = (room: RoomState, join: Event, entries: ReadonlyMap<string, CurrentEntry>): Refusal | undefined => {
     const create = entries.get(stateKeyOf("m.room.create", ""))?.event
-    const refusal =
-      create === undefined || create.room_id !== roomId
-        ? { rule: "The state has no m.room.create of this room" }
-        : room.version.authorise(join, (type, stateKey) => entries.get(stateKeyOf(type, stateKey))?.event)
-    return refusal === undefined ? Effect.void : new Forbidden({ error: `The join is not allowed: ${refusal.rule}` })
+    return create === undefined || create.room_id !== roomId
+      ? { rule: "The state has no m.room.create of this room" }
+      : room.version.authorise(join, (type, stateKey) => entries.get(stateKeyOf(type, stateKey))?.event)
   }
+
+  const isAfterGapIn = (room: RoomState, join: Event, known: FoundEvents) =>
+    join.prev_events.every((id) => known.has(id))
+      ? Effect.succeed(isAfterGap(join, known))
+      : Effect.map(graph.known(room, join.prev_events), (found) => isAfterGap(join, found))
 
   /** The state as a chain. Its last part goes with the step `last`; those before it are written here, when nothing names the chain yet. */
   const writeChain = Effect.fnUntraced(function* (
@@ -112,12 +116,16 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
     given: RemoteState,
     server: ServerName
   ): Effect.fn.Return<void, Failure> {
-    const { entries, known } = yield* entriesOf(room, given)
-    yield* authorise(room, join, entries)
+    const { entries, known, stored } = yield* entriesOf(room, given)
+    const refusal = refusalOf(room, join, entries)
+    if (refusal !== undefined) {
+      yield* stored
+      return yield* new Forbidden({ error: `The join is not allowed: ${refusal.rule}` })
+    }
     const step = room.beginStep()
     const before = yield* writeChain(room, entries, step)
     const nid = yield* withNids(1, nextNid)
-    const afterGap = isAfterGap(join, yield* graph.known(room, join.prev_events))
+    const afterGap = yield* isAfterGapIn(room, join, known)
     const joinKey = stateKeyOf(join.type, join.state_key!)
     yield* sliced(() => room.installSteps(step, changesOf(room, entries, joinKey), nid))
     const event = withReplaced(room.version, join, entries.get(joinKey)?.event)
@@ -132,6 +140,6 @@ export const makeRoomBeginning = (writer: RoomWriter, { graph, storeOutliers }: 
       room.joinedDepth = join.depth
       return log.append(room.commit(step))
     })
-    yield* durable
+    yield* Effect.all([stored, durable], { discard: true })
   })
 }

@@ -18,6 +18,7 @@ import { RemoteRooms, type RemoteState } from "../RemoteRooms.ts"
 import { makeGapPredecessors } from "./GapPredecessors.ts"
 import { GapSearch, isPlaced } from "./GapSearch.ts"
 import { makeGapStates } from "./GapStates.ts"
+import type { Survey } from "./PlacementPlans.ts"
 import type { RoomGraph } from "./RoomGraph.ts"
 import type { RoomState } from "./RoomState.ts"
 
@@ -38,6 +39,8 @@ export interface ClosedGap {
   readonly states: ReadonlyMap<EventId, RemoteState>
   /** The auth events of the events that were not known. */
   readonly authEvents: ReadonlyArray<Event>
+  /** What the store had for the events when nothing was missing before them; it holds as long as the room stays the same. */
+  readonly surveyed?: { readonly room: RoomState; readonly generation: number; readonly survey: Survey }
   /** Predecessors are missing. */
   readonly isOpen: boolean
   /** The server neither gave something nor said that it does not have it. */
@@ -80,22 +83,17 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
   const findAuthEvents = ({ authEvents, batch, given, origin, room }: GapSearch) =>
     fetchAuthEvents(room, origin, [...batch.values()], given, authEvents)
 
-  /** Whether all that the events name is here, and none of it is to be judged again: as it is for most of them, at the cost of one read. */
-  const isClosed = Effect.fnUntraced(function* ({ batch, room }: GapSearch) {
-    const events = [...batch.values()]
-    const found = yield* graph.known(
-      room,
-      events.flatMap(({ auth_events, event_id, prev_events }) => [event_id, ...prev_events, ...auth_events])
-    )
+  /** Whether all that the events name is here, and none of it is to be judged again, as it is for most of them. */
+  const isClosed = ({ batch, room }: GapSearch, { events: { events: found } }: Survey) => {
     const isRejected = (id: EventId) => found.get(id)?.status === EventStatus.rejected
-    return events.every(
+    return [...batch.values()].every(
       ({ auth_events, event_id, prev_events, sender }) =>
         ![event_id, ...prev_events].some(isRejected) &&
         prev_events.every((id) => batch.has(id) || isPlaced(found.get(id))) &&
-        auth_events.every((id) => batch.has(id) || found.has(id)) &&
+        auth_events.every((id) => batch.has(id) || found.get(id) !== undefined) &&
         room.lookup("m.room.member", sender) !== undefined
     )
-  })
+  }
 
   const foundIn = ({ authEvents, batch, history, states }: GapSearch) => ({
     events: topologicalOrder(batch.values()),
@@ -115,8 +113,11 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
     isSender = true
   ) {
     const search = new GapSearch(room, origin, events, isSender)
-    if (yield* isClosed(search)) {
-      return { isOpen: false, hasFailed: false, hasRefused: false, ...foundIn(search) } satisfies ClosedGap
+    const { generation } = room
+    const survey = yield* graph.survey(room, [...search.batch.values()])
+    if (isClosed(search, survey)) {
+      const surveyed = { room, generation, survey }
+      return { isOpen: false, hasFailed: false, hasRefused: false, surveyed, ...foundIn(search) } satisfies ClosedGap
     }
     const steps = [predecessors.findPredecessors, findStates, findAuthEvents, findMembers, findRejected]
     const taken = Effect.forEach(steps, (step) => step(search), { discard: true })

@@ -63,10 +63,10 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   // Outliers: events that are known, but have no place in the graph
 
   /**
-   * Stores events that authorise others, each judged by its own auth events. Refused ones are stored as rejected, so that
-   * events that rest on them are rejected too, and are not fetched again and again.
+   * Queues events that authorise others, each judged by its own auth events. Refused ones are stored as rejected, so that
+   * events that rest on them are rejected too, and are not fetched again and again. `stored` waits until the last of them are durable.
    */
-  const storeOutliers = Effect.fnUntraced(function* (room: RoomState, given: Iterable<Event>, caution?: Caution) {
+  const queueOutliers = Effect.fnUntraced(function* (room: RoomState, given: Iterable<Event>, caution?: Caution) {
     const byId = new Map<EventId, Event>()
     const asked = yield* sliced(function* () {
       const ids = new Set<EventId>()
@@ -125,7 +125,13 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
       })
       yield* caution === undefined ? commits.add(durable) : blaming(caution, judged[0]!.event, durable)
     }
-    yield* commits.all
+    return { found, stored: commits.all }
+  })
+
+  /** The same, once they are durable. */
+  const storeOutliers = Effect.fnUntraced(function* (room: RoomState, given: Iterable<Event>, caution?: Caution) {
+    const { found, stored } = yield* queueOutliers(room, given, caution)
+    yield* stored
     return found
   })
 
@@ -139,6 +145,12 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
   })
 
   // Placing events in the graph
+
+  /** What was read for all events of the gap, if it still holds. */
+  const surveyOf = (room: RoomState, { events, surveyed }: ClosedGap) =>
+    events.length <= placedAtOnce && surveyed?.room === room && surveyed.generation === room.generation
+      ? surveyed.survey
+      : undefined
 
   /** The reason why an event is rejected or soft-failed. Undefined if it is accepted. */
   const refusalOf = (placed: Placed): string | undefined => {
@@ -179,7 +191,7 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     const outcomes = new Map<EventId, Outcome>()
     const unplaced = new Map<EventId, Event>()
     for (const chunk of Arr.chunksOf(gap.events, placedAtOnce)) {
-      const surveyed = yield* graph.survey(room, chunk)
+      const surveyed = surveyOf(room, gap) ?? (yield* graph.survey(room, chunk))
       const waiting: Array<Effect.Effect<void, StaleWriter | CommitFailed>> = []
       for (const event of chunk) {
         const [state, historyNid] = [given.get(event.event_id), nids.get(event.event_id)]
@@ -199,7 +211,19 @@ export const makeRoomIntake = Effect.fnUntraced(function* (writer: RoomWriter) {
     return { outcomes, unplaced }
   })
 
-  return { graph, gaps, intakeLock, unhandled, blaming, notFound, loadOurs, storeOutliers, historyNids, placeAll }
+  return {
+    graph,
+    gaps,
+    intakeLock,
+    unhandled,
+    blaming,
+    notFound,
+    loadOurs,
+    queueOutliers,
+    storeOutliers,
+    historyNids,
+    placeAll
+  }
 })
 
 /** Events that were placed in a room, each with its outcome, and those that could not be. */
