@@ -242,7 +242,10 @@ const make = Effect.gen(function* () {
   ) {
     const needs = yield* sliced(() => needsOf(version, events))
     return yield* awaitingOthers(
-      remoteKeys.findAll(needs, [...(yield* MonotonicCache.get(vouchersOf, roomId)), ...also])
+      remoteKeys.findAll(
+        needs,
+        Effect.map(MonotonicCache.get(vouchersOf, roomId), (inRoom) => [...inRoom, ...also])
+      )
     )
   })
 

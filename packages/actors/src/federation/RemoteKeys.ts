@@ -122,6 +122,16 @@ const make = Effect.gen(function* () {
     return { choose: (need) => choose(keys, need, trusted, now), problem } satisfies KeyRing
   })
 
+  const ringsOf = Effect.fnUntraced(function* (
+    servers: Iterable<ServerName>,
+    trusted: Trusted,
+    problems: ReadonlyMap<ServerName, string | undefined>
+  ) {
+    const rings = new Map<ServerName, KeyRing>()
+    for (const server of servers) rings.set(server, yield* ringOf(server, trusted, problems.get(server)))
+    return rings
+  })
+
   const find = Effect.fnUntraced(function* (
     server: ServerName,
     needs: Needs,
@@ -138,11 +148,12 @@ const make = Effect.gen(function* () {
 
   const findAll = Effect.fnUntraced(function* (
     all: ReadonlyMap<ServerName, Needs>,
-    vouchers: ReadonlyArray<ServerName>
+    vouchers: Effect.Effect<ReadonlyArray<ServerName>>
   ) {
-    const notaries = [...new Set([...keyNotaries, ...vouchers])].filter((entry) => entry !== ourName)
-    const trusted = new Set(notaries)
     const problems = new Map<ServerName, string | undefined>()
+    if ((yield* unmetOf(all, trustedNotaries)).size === 0) return yield* ringsOf(all.keys(), trustedNotaries, problems)
+    const notaries = [...new Set([...keyNotaries, ...(yield* vouchers)])].filter((entry) => entry !== ourName)
+    const trusted = new Set(notaries)
     const unmet = yield* unmetOf(all, trusted)
     for (const server of unmet.keys()) if (server !== ourName) problems.set(server, "it has not answered yet")
     const owner = Symbol("the PDUs")
@@ -163,9 +174,7 @@ const make = Effect.gen(function* () {
       directTime
     )
     yield* consultAll(notaries, unmet, trusted)
-    const rings = new Map<ServerName, KeyRing>()
-    for (const server of all.keys()) rings.set(server, yield* ringOf(server, trusted, problems.get(server)))
-    return rings
+    return yield* ringsOf(all.keys(), trusted, problems)
   })
 
   const refresh = Effect.fnUntraced(function* (server: ServerName, keyIds: ReadonlySet<string>, query?: unknown) {
@@ -196,10 +205,13 @@ export class RemoteKeys extends Context.Service<
       acceptsVouched?: boolean,
       owner?: string
     ) => Effect.Effect<KeyRing>
-    /** The keys of all servers that have signed PDUs. `vouchers` are asked for keys that the servers do not publish. */
+    /**
+     * The keys of all servers that have signed PDUs. `vouchers`, which are looked up only where keys are missing, are asked for those that
+     * the servers do not publish.
+     */
     readonly findAll: (
       needs: ReadonlyMap<ServerName, Needs>,
-      vouchers: ReadonlyArray<ServerName>
+      vouchers: Effect.Effect<ReadonlyArray<ServerName>>
     ) => Effect.Effect<ReadonlyMap<ServerName, KeyRing>>
     /**
      * Asks a server for its keys, among them these, whatever is known of them; not too often. Servers that are asked for

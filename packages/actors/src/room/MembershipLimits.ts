@@ -26,11 +26,10 @@ export const makeMembershipLimits = Effect.gen(function* () {
   const permission = yield* makeInvitePermission
   const underWay = makeUnderWay()
 
-  const mustBeOpen = Effect.fnUntraced(function* (roomId: RoomId) {
-    if (yield* removals.isBlocked(roomId)) {
-      return yield* new Forbidden({ error: "This room has been blocked by an administrator of this server" })
-    }
-  })
+  const isBlocked = new Forbidden({ error: "This room has been blocked by an administrator of this server" })
+
+  const mustBeOpen = (roomId: RoomId) =>
+    Effect.flatMap(removals.isBlocked(roomId), (blocked) => (blocked ? isBlocked : Effect.void))
 
   /** The user who sends server notices is in a room with everybody, and those of application services are in all rooms of their networks. */
   const unlimited = new Set(services.all.map(({ sender }) => sender))
@@ -40,9 +39,13 @@ export const makeMembershipLimits = Effect.gen(function* () {
     Effect.map(store.membership(userId, roomId), (found) => Option.isSome(found) && found.value.membership === "join")
 
   const mustTakeRoom = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId | undefined, others: number) {
-    if (roomId !== undefined) yield* mustBeOpen(roomId)
-    if (unlimited.has(userId)) return
-    if ((yield* store.countMemberships(userId, ["join", "knock"])) + others < rooms) return
+    const reads = [
+      roomId === undefined ? Effect.succeed(false) : removals.isBlocked(roomId),
+      unlimited.has(userId) ? Effect.succeed(0) : store.countMemberships(userId, ["join", "knock"])
+    ] as const
+    const [blocked, count] = yield* Effect.all(reads, { concurrency: 2 })
+    if (blocked) return yield* isBlocked
+    if (unlimited.has(userId) || count + others < rooms) return
     if (roomId !== undefined && (yield* isIn(userId, roomId))) return
     return yield* new UserLimitExceeded({
       error: `${userId} may be in at most ${plural(rooms, "room")}: leave one first`

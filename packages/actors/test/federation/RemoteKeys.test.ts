@@ -105,7 +105,7 @@ const hasFor = (
   server = theirName
 ) =>
   Effect.map(
-    keys.findAll(new Map([[server, [keyNeed]]]), vouchers),
+    keys.findAll(new Map([[server, [keyNeed]]]), Effect.succeed(vouchers)),
     (rings) => rings.get(server)!.choose(keyNeed).size > 0
   )
 
@@ -271,7 +271,7 @@ describe("RemoteKeys", () => {
       const needs = [need(first, 0)]
       for (const from of [0, 50, 100, 150]) {
         const list = new Map(names.slice(from, from + 50).map((name) => [name, needs] as const))
-        yield* Effect.forkChild(keys.findAll(list, []))
+        yield* Effect.forkChild(keys.findAll(list, Effect.succeed([])))
       }
       yield* silentAsked(64)
       assert.isTrue(yield* hasFor(keys, need(first, 2 * day), []))
@@ -285,7 +285,7 @@ describe("RemoteKeys", () => {
         ...names.map((name) => [name, [need(first, 0)]] as const),
         [theirName, [need(first, 2 * day)]]
       ])
-      const finding = yield* Effect.forkChild(keys.findAll(list, []))
+      const finding = yield* Effect.forkChild(keys.findAll(list, Effect.succeed([])))
       yield* silentAsked(32)
       yield* atLeast(server.requests, 2)
       assert.isTrue(yield* hasFor(keys, need(first, 2 * day), []))
@@ -488,7 +488,9 @@ describe("RemoteKeys", () => {
         const { keys } = yield* node(server.port, url, undefined, others)
         const needs = new Map(names.map((name) => [name, [need(first, 0)]]))
         const asking = yield* Effect.forkChild(
-          Effect.all([keys.findAll(needs, []), keys.findAll(needs, [])], { concurrency: 2 })
+          Effect.all([keys.findAll(needs, Effect.succeed([])), keys.findAll(needs, Effect.succeed([]))], {
+            concurrency: 2
+          })
         )
         while (silent.requests.length < 32) yield* Effect.promise(() => setImmediate())
         assert.isTrue(yield* has(keys, need(first)))
@@ -600,7 +602,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
         [theirName, [signed]],
         ["127.0.0.1:1" as ServerName, [madeUp]]
       ])
-      const rings = yield* keys.findAll(needs, [notaryName])
+      const rings = yield* keys.findAll(needs, Effect.succeed([notaryName]))
       assert.strictEqual(rings.get(theirName)?.choose(signed).size, 1)
     })
   )
@@ -657,7 +659,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
       vouched.objects = [vouchedBy(keyObject({ verify_keys: { [first.keyId]: { key: text(forged) } } }, forged))]
       published.status = 500
       const signed = need(first, 1_000)
-      const ringOf = Effect.map(keys.findAll(new Map([[theirName, [signed]]]), [notaryName]), (rings) =>
+      const ringOf = Effect.map(keys.findAll(new Map([[theirName, [signed]]]), Effect.succeed([notaryName])), (rings) =>
         rings.get(theirName)!.choose(signed).get(first.keyId)
       )
       const textOf = (key: Effect.Success<typeof ringOf>) => encodeBase64(exportVerifyKey(key!))
@@ -722,7 +724,7 @@ describe("RemoteKeys of servers that cannot be asked", () => {
       vouched.objects = [
         Result.getOrThrow(signJson(keyObject({ verify_keys: { [third.keyId]: text(third) } }, third), notaryKey))
       ]
-      const rings = yield* keys.findAll(new Map([[theirName, [need(third, 1_000)]]]), [])
+      const rings = yield* keys.findAll(new Map([[theirName, [need(third, 1_000)]]]), Effect.succeed([]))
       const [found] = rings.get(theirName)!.choose(need(third, 1_000)).values()
       assert.strictEqual(found && encodeBase64(exportVerifyKey(found)), text(third))
     })

@@ -56,8 +56,11 @@ export const makeJoinRequests = Effect.fnUntraced(function* (
     txnId: string | undefined,
     servers: ReadonlyArray<ServerName>
   ) {
-    const membership = { ...(yield* ownContent(session.userId, content)), membership: "join" }
-    const through = yield* serversOutside(session.userId, roomId, servers)
+    const [own, through] = yield* Effect.all(
+      [ownContent(session.userId, content), serversOutside(session.userId, roomId, servers)],
+      { concurrency: 2 }
+    )
+    const membership = { ...own, membership: "join" }
     if (through.length > 0) {
       if (session.guest)
         return yield* new GuestAccessForbidden({ error: `This server does not know whether guests may join ${roomId}` })

@@ -79,9 +79,9 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
 
   const joinThrough = Effect.fnUntraced(function* (server: ServerName, userId: UserId, content: JsonObject) {
     const { event, version } = yield* complete(server, "join", userId, content)
-    yield* unfinished.put({ roomId, userId, membership: "join", servers: [server], content })
+    const noted = unfinished.put({ roomId, userId, membership: "join", servers: [server], content })
+    const [room] = yield* Effect.all([Effect.option(load), noted], { concurrency: 2 })
     let isRefused = false
-    const room = yield* Effect.option(load)
     const sent = Effect.tapError(remote.sendJoin(server, version, event, earlierMembers(room)), ({ status }) =>
       Effect.sync(() => {
         isRefused = status !== undefined && status < 500
@@ -122,9 +122,8 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
     event: Event,
     answer: RemoteState
   ) {
-    yield* prepare(version.id)
+    yield* Effect.all([prepare(version.id), remote.joinedThrough(server, roomId)], { concurrency: 2, discard: true })
     const room = yield* load
-    yield* remote.joinedThrough(server, roomId)
     if (room.isOurs) return false
     yield* Effect.catchTag(install(room, event, answer, server), "M_FORBIDDEN", ({ error }) =>
       Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))

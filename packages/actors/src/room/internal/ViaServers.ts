@@ -18,12 +18,15 @@ export const makeViaServers = Effect.gen(function* () {
   const rooms = yield* RoomStore
   const roomServers = yield* RoomServerStore
 
-  /** Whether this server takes part in the room. */
-  const isHere = (roomId: RoomId) =>
-    Effect.map(
-      Effect.orElseSucceed(ask(room(roomId).Servers()), (): ReadonlyArray<ServerName> => []),
-      (servers) => servers.includes(serverName)
+  /** Whether this server takes part in the room; `unknown` if it has never heard of it. */
+  const participation = (roomId: RoomId) =>
+    ask(room(roomId).Servers()).pipe(
+      Effect.map((servers) => (servers.includes(serverName) ? "here" : "elsewhere")),
+      Effect.catch(({ _tag }) => Effect.succeed(_tag === "M_NOT_FOUND" ? "unknown" : "elsewhere"))
     )
+
+  /** Whether this server takes part in the room. */
+  const isHere = (roomId: RoomId) => Effect.map(participation(roomId), (found) => found === "here")
 
   /** Some servers that were in the room when this one left it. They may have left since. */
   const formerServers = (roomId: RoomId) =>
@@ -38,11 +41,14 @@ export const makeViaServers = Effect.gen(function* () {
   const serversFor = Effect.fnUntraced(function* (userId: UserId, roomId: RoomId, named: ReadonlyArray<ServerName>) {
     const membership = yield* rooms.membership(userId, roomId)
     const inviter = Option.isSome(membership) ? [serverNameOf(membership.value.sender)] : []
-    const known = [...inviter, ...named, ...(yield* formerServers(roomId))]
+    return candidates(roomId, [...inviter, ...named, ...(yield* formerServers(roomId))])
+  })
+
+  const candidates = (roomId: RoomId, known: ReadonlyArray<ServerName>): ReadonlyArray<ServerName> => {
     const others = [...new Set(known)].filter((server) => server !== serverName)
     const maker = serverPartOf(roomId)
     return others.length > 0 || maker === undefined || maker === serverName ? others : [maker]
-  })
+  }
 
   /**
    * The servers through which a user enters a room that this one takes no part in; none where it does. A room of our own that we
@@ -53,7 +59,9 @@ export const makeViaServers = Effect.gen(function* () {
     roomId: RoomId,
     named: ReadonlyArray<ServerName>
   ) {
-    return (yield* isHere(roomId)) ? [] : yield* serversFor(userId, roomId, named)
+    const found = yield* participation(roomId)
+    if (found === "here") return []
+    return found === "unknown" ? candidates(roomId, named) : yield* serversFor(userId, roomId, named)
   })
 
   return { isHere, serversFor, serversOutside }
