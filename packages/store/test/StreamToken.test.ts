@@ -1,7 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Option } from "effect"
 import * as fc from "fast-check"
-import { beginning, comparePositions, formatToken, parseToken, type StreamToken } from "../src/StreamToken.ts"
+import {
+  beginning,
+  comparePositions,
+  earlierPosition,
+  formatToken,
+  laterPosition,
+  parseToken,
+  positionBefore,
+  type StreamToken
+} from "../src/StreamToken.ts"
 
 const position = fc.record({ xid: fc.maxSafeNat(), nid: fc.maxSafeInteger() })
 
@@ -9,7 +18,7 @@ const token = fc.record(
   {
     position,
     epoch: fc.stringMatching(/^[0-9a-z]{1,16}$/),
-    cut: fc.record({ presence: position })
+    cut: fc.record({ presence: position, toDevice: position })
   },
   { requiredKeys: ["position", "epoch"] }
 )
@@ -21,6 +30,15 @@ describe("StreamToken", () => {
     fc.assert(fc.property(token, (given) => assert.deepStrictEqual(parsed(formatToken(given)), given)))
     const first = { position: beginning, epoch: "abc" }
     assert.deepStrictEqual(parsed(formatToken(first)), first)
+  })
+
+  it("the text of a token stays the same, because clients have tokens from before an upgrade", () => {
+    const whole = { position: { xid: 4711, nid: 20_093 }, epoch: "k3j9x0q2ab" }
+    const cut = { presence: { xid: 4700, nid: 3 }, toDevice: { xid: 4701, nid: -4 } }
+    const text = "t1_4711_20093_k3j9x0q2ab_p4700.3_d4701.-4"
+    assert.strictEqual(formatToken({ ...whole, cut }), text)
+    assert.deepStrictEqual(parsed(text), { ...whole, cut })
+    assert.deepStrictEqual(parsed("t1_4711_20093_k3j9x0q2ab_d4701.-4"), { ...whole, cut: { toDevice: cut.toDevice } })
   })
 
   it("tokens of former versions are positions of no epoch, and say nothing of presence", () => {
@@ -46,5 +64,12 @@ describe("StreamToken", () => {
     assert.isBelow(comparePositions({ xid: 2, nid: 1 }, { xid: 2, nid: 9 }), 0)
     assert.isBelow(comparePositions(beginning, { xid: 0, nid: -1_000_000 }), 0)
     assert.strictEqual(comparePositions({ xid: 2, nid: 1 }, { xid: 2, nid: 1 }), 0)
+    const [first, last] = [
+      { xid: 2, nid: 8 },
+      { xid: 2, nid: 9 }
+    ]
+    assert.deepStrictEqual([earlierPosition(first, last), earlierPosition(last, first)], [first, first])
+    assert.deepStrictEqual([laterPosition(first, last), laterPosition(last, first)], [last, last])
+    assert.deepStrictEqual(positionBefore(last), first)
   })
 })
