@@ -81,14 +81,19 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
   let othersAskedAt = Number.NEGATIVE_INFINITY
 
   /** The gap before events. If their origin does not answer, the server with the most members in the room is asked. */
-  const closeGap = Effect.fnUntraced(function* (room: RoomState, origin: ServerName, events: ReadonlyArray<Event>) {
-    const closed = yield* gaps.close(room, origin, events)
+  const closeGap = Effect.fnUntraced(function* (
+    room: RoomState,
+    generation: number,
+    origin: ServerName,
+    events: ReadonlyArray<Event>
+  ) {
+    const closed = yield* gaps.close(room, origin, events, { generation })
     const now = yield* monotonicMillis
     if (!closed.isOpen || !closed.hasFailed || now < othersAskedAt + othersInterval) return closed
     othersAskedAt = now
     const others = [...room.servers].filter(([server]) => server !== origin && server !== serverName)
     const [other] = others.toSorted(([, a], [, b]) => b - a)
-    const byOther = other === undefined ? closed : yield* gaps.close(room, other[0], events, false)
+    const byOther = other === undefined ? closed : yield* gaps.close(room, other[0], events, { isSender: false })
     return byOther.isOpen ? closed : byOther
   })
 
@@ -160,11 +165,13 @@ export const makeRoomFederation = Effect.fnUntraced(function* (writer: RoomWrite
       const { events, origin } = received
       // A join of ours may be under way: the other servers send as soon as they know of it.
       yield* Effect.timeoutOption(joins.installed, longestJoinWait)
-      const now = yield* intakeLock.withPermits(1)(loadOurs)
+      const { generation, now } = yield* intakeLock.withPermits(1)(
+        Effect.map(loadOurs, (room) => ({ now: room, generation: room.generation }))
+      )
       if (!mayKnow(now, origin, events)) return yield* notFound
       if (!admits(now.lookup, origin)) return events.map(({ event_id }) => ({ event_id, error: keptOut(origin) }))
       const handled = events.filter((event) => !unhandled.has(event.event_id))
-      const closed = yield* closeGap(now, origin, handled)
+      const closed = yield* closeGap(now, generation, origin, handled)
       const gap = { ...closed, events: yield* policies.recommendedAll(now, closed.events) }
       const outcomes = yield* intakeLock.withPermits(1)(
         Effect.flatMap(loadOurs, (room) => placeWithFollowers(room, received, gap))

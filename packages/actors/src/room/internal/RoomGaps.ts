@@ -104,20 +104,19 @@ export const makeRoomGaps = Effect.fnUntraced(function* (graph: RoomGraph, unhan
 
   /**
    * Fetches what is missing before events. `isSender`: the server has sent the events, and so has what they follow. Another one
-   * may have none of them.
+   * may have none of them. `generation` is one of the room at which all that other servers had sent was durable.
    */
   const close = Effect.fnUntraced(function* (
     room: RoomState,
     origin: ServerName,
     events: ReadonlyArray<Event>,
-    isSender = true
+    { generation, isSender = true }: { readonly generation?: number; readonly isSender?: boolean } = {}
   ) {
     const search = new GapSearch(room, origin, events, isSender)
-    const { generation } = room
     const survey = yield* graph.survey(room, [...search.batch.values()])
     if (isClosed(search, survey)) {
-      const surveyed = { room, generation, survey }
-      return { isOpen: false, hasFailed: false, hasRefused: false, surveyed, ...foundIn(search) } satisfies ClosedGap
+      const surveyed = generation === undefined ? {} : { surveyed: { room, generation, survey } }
+      return { isOpen: false, hasFailed: false, hasRefused: false, ...surveyed, ...foundIn(search) } satisfies ClosedGap
     }
     const steps = [predecessors.findPredecessors, findStates, findAuthEvents, findMembers, findRejected]
     const taken = Effect.forEach(steps, (step) => step(search), { discard: true })
