@@ -49,6 +49,13 @@ export interface NextTransaction extends StoredTransaction {
   readonly isRepeated: boolean
 }
 
+export interface NextOptions {
+  /** How many PDUs a new transaction has at most: 1 to 50, by default 50. */
+  readonly most?: number | undefined
+  /** A new transaction is stored at once to be sent without EDUs, unless EDUs wait or the fence has fallen. */
+  readonly reserve?: { readonly fence: Fence | undefined } | undefined
+}
+
 /** What waits for a destination. */
 export interface Waiting {
   /** The unacknowledged transaction, else a new one of the waiting PDUs. */
@@ -110,17 +117,8 @@ const toWaiting = (row: WaitingRow): Waiting => ({
 export class OutgoingStore extends Context.Service<
   OutgoingStore,
   {
-    /**
-     * What waits for the destination, in one statement. A new transaction has at most `most` PDUs (1 to 50, default 50). With `reserve` it is
-     * stored at once to be sent without EDUs, unless EDUs wait or the fence has fallen.
-     */
-    readonly next: (
-      destination: ServerName,
-      options?: {
-        readonly most?: number | undefined
-        readonly reserve?: { readonly fence: Fence | undefined } | undefined
-      }
-    ) => Effect.Effect<Waiting>
+    /** What waits for the destination, in one statement. */
+    readonly next: (destination: ServerName, options?: NextOptions) => Effect.Effect<Waiting>
     /**
      * Stores the request of a transaction. False if another one is in flight, or it has a request already, which `next` returns.
      */
@@ -195,7 +193,7 @@ export class OutgoingStore extends Context.Service<
         transactionId: string,
         now: number,
         most: number,
-        reserve: { readonly fence: Fence | undefined } | undefined
+        reserve: NextOptions["reserve"]
       ) => sql<WaitingRow>`
         WITH unacknowledged AS (
           SELECT transaction_id, ts, prev_ids, event_nids, uri, body, true AS has_more, false AS is_fresh
@@ -216,13 +214,7 @@ export class OutgoingStore extends Context.Service<
 
       const next = Effect.fnUntraced(function* (
         destination: ServerName,
-        {
-          most = maxPdus,
-          reserve
-        }: {
-          readonly most?: number | undefined
-          readonly reserve?: { readonly fence: Fence | undefined } | undefined
-        } = {}
+        { most = maxPdus, reserve }: NextOptions = {}
       ) {
         const now = yield* Clock.currentTimeMillis
         const transactionId = randomBytes(12).toString("base64url")

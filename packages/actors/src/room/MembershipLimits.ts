@@ -26,10 +26,10 @@ export const makeMembershipLimits = Effect.gen(function* () {
   const permission = yield* makeInvitePermission
   const underWay = makeUnderWay()
 
-  const isBlocked = new Forbidden({ error: "This room has been blocked by an administrator of this server" })
+  const blockedRoom = new Forbidden({ error: "This room has been blocked by an administrator of this server" })
 
   const mustBeOpen = (roomId: RoomId) =>
-    Effect.flatMap(removals.isBlocked(roomId), (blocked) => (blocked ? isBlocked : Effect.void))
+    Effect.flatMap(removals.isBlocked(roomId), (blocked) => (blocked ? blockedRoom : Effect.void))
 
   /** The user who sends server notices is in a room with everybody, and those of application services are in all rooms of their networks. */
   const unlimited = new Set(services.all.map(({ sender }) => sender))
@@ -44,7 +44,7 @@ export const makeMembershipLimits = Effect.gen(function* () {
       unlimited.has(userId) ? Effect.succeed(0) : store.countMemberships(userId, ["join", "knock"])
     ] as const
     const [blocked, count] = yield* Effect.all(reads, { concurrency: 2 })
-    if (blocked) return yield* isBlocked
+    if (blocked) return yield* blockedRoom
     if (unlimited.has(userId) || count + others < rooms) return
     if (roomId !== undefined && (yield* isIn(userId, roomId))) return
     return yield* new UserLimitExceeded({

@@ -134,8 +134,12 @@ export const makeEventReader = Effect.gen(function* () {
   })
   const now = (): StreamToken => tokenAt(feeds.position(), feeds.ephemeralPosition())
 
-  const parseFrom = (from: string | undefined): Effect.Effect<StreamToken, BadPagination> => {
-    if (from === undefined || from === "END") return Effect.map(feeds.caughtUp, now)
+  /** A new feed lacks presence and typing up to `updatesSince`: a token from before that would bring all that there is. */
+  const fromNowOn = (feed: UserFeed): StreamToken =>
+    tokenAt(feeds.position(), laterPosition(feeds.ephemeralPosition(), feed.updatesSince))
+
+  const parseFrom = (feed: UserFeed, from: string | undefined): Effect.Effect<StreamToken, BadPagination> => {
+    if (from === undefined || from === "END") return Effect.map(feeds.caughtUp, () => fromNowOn(feed))
     // Typing is part of the first look alone: the rooms that the user has joined must be known by then.
     if (from === "START") return Effect.as(feeds.settled, { position: beginning, epoch: log.epoch() })
     return Effect.mapError(readToken(from), ({ reason }) => new BadPagination({ error: `from: ${reason}` }))
@@ -247,7 +251,7 @@ export const makeEventReader = Effect.gen(function* () {
   ): Effect.Effect<StreamChunk, MatrixError> => {
     const limit = Math.min(options.limit ?? defaultChunk, maxLimit)
     return feeds.reading(session.userId, (feed) =>
-      Effect.flatMap(parseFrom(options.from), (start) => {
+      Effect.flatMap(parseFrom(feed, options.from), (start) => {
         const look = Effect.map(collect(feed, start, limit), (found) => new Chunk(found, start))
         if (options.timeout === 0) return Effect.andThen(feeds.caughtUp, look)
         return Effect.flatMap(monotonicMillis, (now) =>
@@ -264,7 +268,7 @@ export const makeEventReader = Effect.gen(function* () {
     session: Session,
     from?: string
   ): Effect.fn.Return<Subscription, MatrixError> {
-    let token = yield* feeds.reading(session.userId, () => parseFrom(from))
+    let token = yield* feeds.reading(session.userId, (feed) => parseFrom(feed, from))
     const found = feeds.reading(session.userId, (feed) => awaitFound(session, feed, token, defaultChunk))
     const next = Effect.map(found, (found) => {
       const chunk = new Chunk(found!, token)
