@@ -121,13 +121,6 @@ export class RoomStore extends Context.Service<
           Effect.orDie
         )
 
-      const extremitiesOf = (eventIds: ReadonlyArray<string>) =>
-        eventIds.length === 0
-          ? Effect.succeed([])
-          : sql<{ event_id: string; depth: bigint; chain: bigint; seq: number }>`
-              SELECT event_id, depth, coalesce(after_chain, state_chain) AS chain, coalesce(after_seq, state_seq) AS seq
-              FROM events WHERE event_id = ANY (${texts(eventIds)}::text[])`
-
       // The events are read by a statement of their own: where the update had to wait for the last commit of another
       // writer, its own snapshot is from before that commit and does not show what the room ends with.
       const open = Effect.fnUntraced(function* (roomId: RoomId) {
@@ -148,7 +141,9 @@ export class RoomStore extends Context.Service<
             forward_extremities`
         const row = rows[0]
         if (row === undefined) return Option.none<OpenedRoom>()
-        const extremities = yield* extremitiesOf(row.forward_extremities)
+        const extremities = yield* sql<{ event_id: string; depth: bigint; chain: bigint; seq: number }>`
+          SELECT event_id, depth, coalesce(after_chain, state_chain) AS chain, coalesce(after_seq, state_seq) AS seq
+          FROM events WHERE event_id = ANY (${texts(row.forward_extremities)}::text[])`
         return Option.some<OpenedRoom>({
           roomNid: Number(row.room_nid),
           version: row.version,
