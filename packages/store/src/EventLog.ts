@@ -385,6 +385,8 @@ const joinLog = Effect.fnUntraced(function* (
   let follower: LogFollower | undefined
 
   const join = Effect.fnUntraced(function* (isFirst: boolean) {
+    // The connection may be lost because PostgreSQL has crashed.
+    follower?.rereadAfterLast()
     // Without other nodes the database may have been restored from a backup: users who were online are offline now.
     const starts = isFirst && !hasJoined
     const follows = starts ? yield* lastStored(sql) : undefined

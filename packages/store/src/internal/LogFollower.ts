@@ -25,6 +25,11 @@ type Consumer = (slice: LogSlice) => Effect.Effect<void>
 export interface LogFollower {
   /** Wakes the follower: there are rows of this transaction, or, without a number, there may be rows. Never waits. */
   readonly wake: (xid?: number) => void
+  /**
+   * Reads again from the last row on. After a crash PostgreSQL gives the numbers of lost transactions again, but never that of a
+   * transaction that wrote a row of the log: these wait for the disk.
+   */
+  readonly rereadAfterLast: () => void
   /** Hands all slices from here on to the consumer, until the scope closes. Returns the position where they begin. */
   readonly follow: (consumer: Consumer) => Effect.Effect<StreamPosition, never, Scope.Scope>
   /** The position of the last row that was read; consumers have it, or are about to get it. */
@@ -57,6 +62,7 @@ export const makeLogFollower = Effect.fnUntraced(function* (
   let current: LogSlice
   let wokenBy = 0
   let behindSince: number | undefined
+  let rereads = false
 
   const hasReached = (xid: number) => comparePositions(readUpTo, endOfTransaction(xid)) >= 0
 
@@ -78,6 +84,10 @@ export const makeLogFollower = Effect.fnUntraced(function* (
     )
 
   const advance = Effect.fnUntraced(function* () {
+    if (rereads) {
+      rereads = false
+      readUpTo = position
+    }
     const slice = yield* read(readUpTo, sliceSize)
     // Clients that a consumer wakes read up to this position.
     position = slice.last ?? position
@@ -112,8 +122,16 @@ export const makeLogFollower = Effect.fnUntraced(function* (
   })
   yield* keepRunning("Reading the event log", readWhenWoken, { pause: retryInterval })
 
+  const rereadAfterLast = () => {
+    rereads = true
+    wokenBy = 0
+    behindSince = undefined
+    woken.openUnsafe()
+  }
+
   return {
     wake,
+    rereadAfterLast,
     follow: (consumer) => {
       const handing = handingTo(consumer)
       return Effect.map(
