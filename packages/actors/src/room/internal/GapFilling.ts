@@ -53,6 +53,17 @@ interface PageToFill<A> {
   readonly limits: FillLimits
 }
 
+/** A page that is read until it is filled. */
+interface Reading<A> {
+  /** The page, unless other servers were asked since it was read: it is not kept in memory while this server waits for them. */
+  kept: ReadPage<A> | undefined
+  seen: SeenPage
+}
+
+/** Whether the page ends with all that this server has, and may go on before it. */
+const isShort = ({ direction, isOpen }: PageToFill<unknown>, { end }: SeenPage): boolean =>
+  direction === "b" && end === undefined && isOpen
+
 export const makeGapFilling = Effect.gen(function* () {
   const events = yield* EventStore
   const room = yield* Room.client
@@ -85,40 +96,44 @@ export const makeGapFilling = Effect.gen(function* () {
     return yield* events.newestGap({ roomNid, after, upTo: comparePositions(newest, upTo) < 0 ? newest : upTo })
   })
 
+  /** Reads the page. */
+  const look = <A>({ read }: PageToFill<A>, reading: Reading<A>): Effect.Effect<void> =>
+    Effect.map(read, (found) => {
+      reading.kept = found
+      reading.seen = { count: found.count, end: found.end, mayHaveGaps: found.mayHaveGaps }
+    })
+
+  const drop = <A>(reading: Reading<A>): Effect.Effect<void> => {
+    const bytes = reading.kept?.bytes ?? 0
+    reading.kept = undefined
+    return giveBytes(bytes)
+  }
+
+  const fill = Effect.fnUntraced(function* <A>(wanted: PageToFill<A>, reading: Reading<A>) {
+    let newest = theEnd
+    for (let round = 0; round < wanted.limits.rounds; round++) {
+      const { seen } = reading
+      const gap = seen.mayHaveGaps ? yield* newestGap(wanted, seen, newest) : undefined
+      if (gap === undefined && !(isShort(wanted, seen) && (yield* beginsLate(wanted.range.roomNid)))) return
+      yield* drop(reading)
+      const isFilled = yield* backfill(wanted.roomId, gap?.event.event_id)
+      if (!isFilled && gap === undefined) return
+      // A gap that cannot be filled does not keep others open.
+      if (!isFilled) newest = { xid: gap!.position.xid, nid: gap!.position.nid - 2 }
+      if (!isFilled) continue
+      yield* look(wanted, reading)
+      // The fetched events may not help: the reader may not see them, or wants others.
+      if (reading.seen.count === seen.count && reading.seen.end === undefined && seen.end === undefined) return
+    }
+  })
+
   /** The page, read again after each fetch that brought something. Gaps are filled from the newest on. */
   return Effect.fnUntraced(function* <A>(wanted: PageToFill<A>): Effect.fn.Return<A> {
-    const { direction, isOpen, limits, range, read, roomId } = wanted
-    /** The page, unless other servers were asked since it was read: it is not kept in memory while this server waits for them. */
-    let kept: ReadPage<A> | undefined
-    const look = Effect.map(read, (found): SeenPage => {
-      kept = found
-      return { count: found.count, end: found.end, mayHaveGaps: found.mayHaveGaps }
-    })
-    const drop = Effect.suspend(() => {
-      const bytes = kept?.bytes ?? 0
-      kept = undefined
-      return giveBytes(bytes)
-    })
-    let current = yield* look
-    const fill = Effect.gen(function* () {
-      let newest = theEnd
-      for (let round = 0; round < limits.rounds; round++) {
-        const gap = current.mayHaveGaps ? yield* newestGap(wanted, current, newest) : undefined
-        const isShort = direction === "b" && current.end === undefined && isOpen
-        if (gap === undefined && !(isShort && (yield* beginsLate(range.roomNid)))) return
-        yield* drop
-        const isFilled = yield* backfill(roomId, gap?.event.event_id)
-        if (!isFilled && gap === undefined) return
-        // A gap that cannot be filled does not keep others open.
-        if (!isFilled) newest = { xid: gap!.position.xid, nid: gap!.position.nid - 2 }
-        if (!isFilled) continue
-        const earlier = current
-        current = yield* look
-        // The fetched events may not help: the reader may not see them, or wants others.
-        if (current.count === earlier.count && current.end === undefined && earlier.end === undefined) return
-      }
-    })
-    yield* Effect.timeoutOption(fill, limits.timeout)
-    return (kept ?? (yield* read)).page
+    const reading: Reading<A> = { kept: undefined, seen: { count: 0, end: undefined, mayHaveGaps: false } }
+    yield* look(wanted, reading)
+    if (reading.seen.mayHaveGaps || isShort(wanted, reading.seen)) {
+      yield* Effect.timeoutOption(fill(wanted, reading), wanted.limits.timeout)
+    }
+    return (reading.kept ?? (yield* wanted.read)).page
   })
 })
