@@ -14,14 +14,28 @@ export interface TimelineRange {
   readonly upTo: StreamPosition
 }
 
-/** The ranges as the table `range`, for a FROM clause. `inRange` is true of rows with a position in theirs. */
-export const rangeRows = (sql: SqlClient.SqlClient, ranges: ReadonlyArray<TimelineRange>) => sql`unnest(
-  ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
-  ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
-  ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
-  ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
-  ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
-) AS range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)`
+const columns = "range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)"
+
+/**
+ * The ranges as the table `range`, for a FROM clause. `inRange` is true of rows with a position in theirs. PostgreSQL plans the query of
+ * one range as if its values stood in the conditions.
+ */
+export const rangeRows = (sql: SqlClient.SqlClient, ranges: ReadonlyArray<TimelineRange>): Statement.Fragment => {
+  const [first] = ranges
+  if (first !== undefined && ranges.length === 1) {
+    const { after, roomNid, upTo } = first
+    return sql`(VALUES (
+      ${String(roomNid)}::bigint, ${String(after.xid)}::text, ${String(after.nid)}::bigint, ${String(upTo.xid)}::text, ${String(upTo.nid)}::bigint
+    )) AS ${sql.literal(columns)}`
+  }
+  return sql`unnest(
+    ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
+    ${texts(ranges.map((range) => String(range.after.xid)))}::text[],
+    ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
+    ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
+    ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
+  ) AS ${sql.literal(columns)}`
+}
 
 /** The condition that a row with the columns `xid` and `nid` lies in the range. */
 export const inRange = (sql: SqlClient.SqlClient) =>

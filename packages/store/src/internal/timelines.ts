@@ -19,7 +19,7 @@ import { positionSql } from "./positionSql.ts"
 /** A page of timelines. */
 export interface TimelinePage {
   readonly events: ReadonlyArray<StreamedEvent>
-  /** `maxBytes` ended it, and there are more events within `limit`. */
+  /** `maxBytes` ended it, and there may be more events within `limit`. */
   readonly cut: boolean
   /** The bytes of its events as text, as they were counted. */
   readonly bytes: number
@@ -30,16 +30,6 @@ export interface TimelinePage {
 /** `timelines`, `timelineIds`, `page` and `newestGap` of `EventStore`. */
 export const makeTimelines = (sql: SqlClient.SqlClient) => {
   const orders = { f: sql.literal("ASC"), b: sql.literal("DESC") } as const
-
-  /** The positions of the first `limit` events of each range. */
-  const positions = (ranges: ReadonlyArray<TimelineRange>, direction: "f" | "b", limit: number) => sql`
-    SELECT hit.xid, hit.nid FROM ${rangeRows(sql, ranges)}
-    CROSS JOIN LATERAL (
-      SELECT xid, nid FROM events
-      WHERE events.room_nid = range.room_nid AND status <= 1
-        AND ${inRange(sql)}
-      ORDER BY xid ${orders[direction]}, nid ${orders[direction]} LIMIT ${limit}
-    ) AS hit`
 
   const timelines = (
     ranges: ReadonlyArray<TimelineRange>,
@@ -67,7 +57,11 @@ export const makeTimelines = (sql: SqlClient.SqlClient) => {
   const timelineIds = (range: TimelineRange, direction: "f" | "b", limit: number) => {
     const order = orders[direction]
     return sql<{ event_id: EventId }>`
-      SELECT event_id FROM (${positions([range], direction, limit)}) AS hit JOIN events ON events.nid = hit.nid
+      SELECT event_id FROM ${rangeRows(sql, [range])} CROSS JOIN LATERAL (
+        SELECT xid, nid, event_id FROM events
+        WHERE events.room_nid = range.room_nid AND status <= 1 AND ${inRange(sql)}
+        ORDER BY xid ${order}, nid ${order} LIMIT ${limit}
+      ) AS hit
       ORDER BY hit.xid ${order}, hit.nid ${order}`.pipe(
       Effect.map((rows) => rows.map(({ event_id }) => event_id)),
       Effect.orDie
@@ -86,26 +80,31 @@ export const makeTimelines = (sql: SqlClient.SqlClient) => {
     const order = orders[direction]
     return readWhole(
       sql,
-      (first) => sql<EventRow & SizedRow & { readonly found: bigint; readonly may_have_gaps: boolean }>`
-        SELECT sized.xid::text AS xid, sized.nid, sized.room_nid, sized.found, ${gapsIn(ranges)} AS may_have_gaps,
-          ${sizedBody(sql)} FROM (
-          SELECT page.xid, page.nid, events.room_nid, events.body, count(*) OVER () AS found,
-            sum(octet_length(events.body)) OVER (ORDER BY page.xid ${order}, page.nid ${order} ROWS UNBOUNDED PRECEDING) AS bytes
+      (first) => sql<EventRow & SizedRow & { readonly may_have_gaps: boolean }>`
+        SELECT sized.xid::text AS xid, sized.nid, sized.room_nid, ${gapsIn(ranges)} AS may_have_gaps, ${sizedBody(sql)}
+        FROM (
+          SELECT page.*, sum(octet_length(body)) OVER (ORDER BY xid ${order}, nid ${order} ROWS UNBOUNDED PRECEDING) AS bytes
           FROM (
-            SELECT hit.xid, hit.nid FROM (${positions(ranges, direction, limit)}) AS hit
+            SELECT hit.* FROM ${rangeRows(sql, ranges)} CROSS JOIN LATERAL (
+              SELECT xid, nid, room_nid, body FROM events
+              WHERE events.room_nid = range.room_nid AND status <= 1 AND ${inRange(sql)}
+              ORDER BY xid ${order}, nid ${order} LIMIT ${limit}
+            ) AS hit
             ORDER BY hit.xid ${order}, hit.nid ${order} LIMIT ${limit}
-          ) AS page JOIN events ON events.nid = page.nid
-          ORDER BY page.xid ${order}, page.nid ${order} ${first}
+          ) AS page ${first}
         ) AS sized
         WHERE sized.bytes - octet_length(sized.body) < ${maxBytes}
         ORDER BY sized.xid ${order}, sized.nid ${order}`
     ).pipe(
-      Effect.map((rows) => ({
-        events: rows.map(toStreamedEvent),
-        cut: rows.length > 0 && rows.length < Number(rows[0]!.found),
-        bytes: Number(rows.at(-1)?.bytes ?? 0),
-        mayHaveGaps: rows[0]?.may_have_gaps ?? true
-      })),
+      Effect.map((rows) => {
+        const bytes = Number(rows.at(-1)?.bytes ?? 0)
+        return {
+          events: rows.map(toStreamedEvent),
+          cut: rows.length < limit && bytes >= maxBytes,
+          bytes,
+          mayHaveGaps: rows[0]?.may_have_gaps ?? true
+        }
+      }),
       Effect.orDie
     )
   }
