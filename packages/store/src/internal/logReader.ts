@@ -28,18 +28,28 @@ const upToEdge = (position: StreamPosition, edge: string): StreamPosition => {
   return comparePositions(end, position) > 0 ? end : position
 }
 
+/** The position of the reader and the watermark, once for all tables: PostgreSQL reads each parameter anew. */
+const complete = (sql: SqlClient.SqlClient, { nid, xid }: StreamPosition, more: Statement.Fragment) => sql`
+  complete AS MATERIALIZED (
+    SELECT ${logEdge(sql)} AS edge, ${String(xid)}::xid8 AS after_xid, ${String(nid)}::bigint AS after_nid, ${more})`
+
 /** Rows after the position and below the watermark. */
-const between = (sql: SqlClient.SqlClient, position: StreamPosition) =>
-  sql`(xid, nid) > ${positionSql(sql, position)} AND xid < complete.edge`
+const between = "(xid, nid) > (complete.after_xid, complete.after_nid) AND xid < complete.edge"
 
 /**
  * Whether a table has such a row, looked for in the order of the log. EXISTS would read the table from its beginning: the
  * planner expects to find a row at once, and mostly there is none.
  */
-const hasRow = (sql: SqlClient.SqlClient, table: string, condition: Statement.Fragment) => {
-  const name = sql.literal(table)
-  return sql`((SELECT 1 FROM ${name} WHERE ${condition} ORDER BY ${name}.xid, ${name}.nid LIMIT 1) IS NOT NULL)`
-}
+const hasRow = (table: string, condition: string) =>
+  `((SELECT 1 FROM ${table} WHERE ${condition} ORDER BY ${table}.xid, ${table}.nid LIMIT 1) IS NOT NULL)`
+
+const isUnknown = `${between} AND xid <> ALL (complete.known)`
+
+/** Whether there is a row that no known transaction has written. */
+const hasUnknown = [
+  hasRow("events", `status = 0 AND ${isUnknown}`),
+  ...logKinds.map(({ table }) => hasRow(table, isUnknown))
+].join(" OR ")
 
 const lastOf = (rows: ReadonlyArray<{ readonly position: StreamPosition }>): StreamPosition | undefined =>
   rows.at(-1)?.position
@@ -78,16 +88,9 @@ export const recallAfter = Effect.fnUntraced(function* (
   if (next !== undefined) return next
   const xids = recent.after(position)
   if (xids.length === 0) return undefined
-  const unknown = sql`${between(sql, position)} AND xid <> ALL (${texts(xids.map(String))}::text[]::xid8[])`
-  const ofOthers = logKinds.map(({ table }) => sql`OR ${hasRow(sql, table, unknown)}`)
+  const known = sql`${texts(xids.map(String))}::text[]::xid8[] AS known`
   const rows = yield* sql<{ edge: string; others: boolean }>`
-    WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
-    SELECT edge::text AS edge, ${hasRow(
-      sql,
-      "events",
-      sql`status = 0 AND ${unknown}`
-    )} ${sql.join(" ", false)(ofOthers)} AS others
-    FROM complete`
+    WITH ${complete(sql, position, known)} SELECT edge::text AS edge, ${sql.literal(hasUnknown)} AS others FROM complete`
   const { edge, others } = rows[0]!
   if (others) return undefined
   const below = xids.filter((xid) => xid < Number(edge))
@@ -114,24 +117,25 @@ interface ReadRow {
   readonly after_seq: number | null
 }
 
-const selectEvents = (sql: SqlClient.SqlClient, position: StreamPosition, limit: number) => sql`(
+const selectEvents = `(
   SELECT 'events' AS kind, xid::text AS xid, nid, room_nid, body AS row, EXISTS (
     SELECT 1 FROM membership_changes change WHERE change.xid = events.xid AND change.nid = events.nid
   ) AS moves,
   CASE WHEN NOT EXISTS (SELECT 1 FROM timeline_gaps WHERE timeline_gaps.nid = events.nid) THEN state_chain END AS before_chain,
   state_seq AS before_seq, after_chain, after_seq
-  FROM events WHERE status = 0 AND ${between(sql, position)}
-  ORDER BY events.xid, events.nid LIMIT ${limit})`
+  FROM events WHERE status = 0 AND ${between}
+  ORDER BY events.xid, events.nid LIMIT complete.most)`
 
-const selectRows = (sql: SqlClient.SqlClient, kind: AnyLogKind, position: StreamPosition, limit: number) => {
-  const { columns, table } = kind
-  const properties = Object.entries(columns).map(([name, column]) => `'${name}', ${column}`)
-  return sql`UNION ALL (
-    SELECT ${sql.literal(`'${table}'`)}, xid::text, nid, NULL, json_build_object(${sql.literal(properties.join(", "))})::text, NULL,
-      NULL, NULL, NULL, NULL
-    FROM ${sql.literal(table)} WHERE ${between(sql, position)}
-    ORDER BY ${sql.literal(table)}.xid, ${sql.literal(table)}.nid LIMIT ${limit})`
-}
+const selectRows = ({ columns, table }: AnyLogKind) => `(
+  SELECT '${table}', xid::text, nid, NULL,
+    json_build_object(${Object.entries(columns)
+      .map(([name, column]) => `'${name}', ${column}`)
+      .join(", ")})::text,
+    NULL, NULL, NULL, NULL, NULL
+  FROM ${table} WHERE ${between}
+  ORDER BY ${table}.xid, ${table}.nid LIMIT complete.most)`
+
+const selectAll = [selectEvents, ...logKinds.map(selectRows)].join(" UNION ALL ")
 
 const statesOf = ({ after_chain, after_seq, before_chain, before_seq }: ReadRow): Pick<StreamedEvent, "states"> => {
   const before = stateRef(before_chain, before_seq)
@@ -155,11 +159,8 @@ export const readAfter = Effect.fnUntraced(function* (
   limit: number
 ): Effect.fn.Return<LogSlice, SqlError.SqlError> {
   const found = yield* sql<ReadRow>`
-    WITH complete AS MATERIALIZED (SELECT ${logEdge(sql)} AS edge)
-    SELECT complete.edge::text AS edge, logged.* FROM complete LEFT JOIN LATERAL (
-      ${selectEvents(sql, position, limit)}
-      ${sql.join(" ", false)(logKinds.map((kind): Statement.Fragment => selectRows(sql, kind, position, limit)))}
-    ) AS logged ON true`
+    WITH ${complete(sql, position, sql`${limit}::bigint AS most`)}
+    SELECT complete.edge::text AS edge, logged.* FROM complete LEFT JOIN LATERAL (${sql.literal(selectAll)}) AS logged ON true`
   const byKind = Map.groupBy(found, (row) => row.kind)
   const edge = upToEdge(position, found[0]!.edge)
   const upTo = endOfSlice(byKind, limit, edge)
