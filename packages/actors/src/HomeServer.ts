@@ -57,6 +57,7 @@ import { ProfileStore } from "@greenroom/store/ProfileStore"
 import { PublicRoomStore } from "@greenroom/store/PublicRoomStore"
 import { PusherStore } from "@greenroom/store/PusherStore"
 import { ReceiptStore } from "@greenroom/store/ReceiptStore"
+import { ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { RegistrationTokenStore } from "@greenroom/store/RegistrationTokenStore"
 import { RelationStore } from "@greenroom/store/RelationStore"
 import { RemoteDeviceListStore } from "@greenroom/store/RemoteDeviceListStore"
@@ -244,7 +245,6 @@ const stores = (options: HomeServerOptions) =>
     OAuthClientStore.layer,
     IdTokenKeyStore.layer,
     OpenIdTokenStore.layer,
-    OutgoingStore.layer,
     OutgoingEduStore.layer,
     OutgoingReceiptStore.layer,
     OutgoingMailStore.layer,
@@ -287,12 +287,14 @@ const stores = (options: HomeServerOptions) =>
     WaitingEventStore.layer
   )
 
-/** The tables whose writers announce their rows to the log of this node. */
+/** The tables whose writers announce to the log of this node what they wrote, or that it is nothing of the log. */
 const storesOfLog = Layer.mergeAll(
   AccountDataStore.layer,
   CrossSigningStore.layer,
   DeviceKeyStore.layer,
+  OutgoingStore.layer,
   ReceiptStore.layer,
+  ReceivedTransactionStore.layer,
   ShortLivedStore.layer,
   ToDeviceStore.layer
 )

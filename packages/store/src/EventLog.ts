@@ -123,6 +123,11 @@ export class EventLog extends Context.Service<
      * unknown. `rows`: all of its rows, if they are in memory. Then they are not read from the database.
      */
     readonly committed: (xid: number | undefined, rows?: LogRows) => void
+    /**
+     * Notifies the log that a transaction of this node (`log_xid()`) has written no rows of it. Where no other transaction lies between
+     * two commits, the later one need not be read from the database.
+     */
+    readonly wroteNothing: (xid: number) => void
     /** Runs work in a transaction that writes rows of the log, and calls `committed`. */
     readonly transaction: <A, E, R>(work: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError.SqlError, R>
     /** Whether other nodes may follow the log: they are notified of new rows. */
@@ -188,7 +193,13 @@ export class EventLog extends Context.Service<
         )
 
       const epochs = new LogEpochs(sql)
-      const follower = yield* joinLog(sql, epochs, read, makeAnnouncementReader(announcer, recent))
+      const { follower, isListening } = yield* joinLog(
+        sql,
+        epochs,
+        recent,
+        read,
+        makeAnnouncementReader(announcer, recent)
+      )
 
       /** The number of the current transaction. */
       const ownTransaction = Effect.map(sql<{ xid: string }>`SELECT log_xid()::text AS xid`, ([row]) =>
@@ -310,6 +321,10 @@ export class EventLog extends Context.Service<
         settled,
         caughtUp,
         committed,
+        wroteNothing: (xid) => {
+          // Such a transaction may be lost in a crash of PostgreSQL, and another one get its number.
+          if (isListening()) recent.add(xid, { events: [], memberships: [] }, 0)
+        },
         transaction: (work) =>
           Effect.map(sql.withTransaction(Effect.all([work, ownTransaction])), ([result, xid]) => {
             committed(xid)
@@ -378,15 +393,22 @@ const measureLog = (
 const joinLog = Effect.fnUntraced(function* (
   sql: SqlClient.SqlClient,
   epochs: LogEpochs,
+  recent: RecentCommits,
   read: (position: StreamPosition, limit: number) => Effect.Effect<LogSlice>,
   announced: (payload: string) => void
 ) {
   let hasJoined = false
   let follower: LogFollower | undefined
 
-  const join = Effect.fnUntraced(function* (isFirst: boolean) {
-    // The connection may be lost because PostgreSQL has crashed.
+  let isListening = false
+
+  const lost = () => {
+    isListening = false
+    recent.clear()
     follower?.rereadAfterLast()
+  }
+
+  const join = Effect.fnUntraced(function* (isFirst: boolean) {
     // Without other nodes the database may have been restored from a backup: users who were online are offline now.
     const starts = isFirst && !hasJoined
     const follows = starts ? yield* lastStored(sql) : undefined
@@ -403,6 +425,7 @@ const joinLog = Effect.fnUntraced(function* (
       })
     )
     hasJoined = true
+    isListening = true
   })
 
   /** Reads epochs before the position advances, because a token of the position has the epoch that began there. */
@@ -412,12 +435,12 @@ const joinLog = Effect.fnUntraced(function* (
       return slice
     })
 
-  yield* listenToLog({ wake: (xid) => follower?.wake(xid), announced, join })
+  yield* listenToLog({ wake: (xid) => follower?.wake(xid), announced, lost, join })
   follower = yield* makeLogFollower(yield* lastStored(sql, { complete: true }), readWithEpochs)
   // Another node may have begun an epoch before the position where this one starts to read.
   yield* epochs.readNewest
   follower.wake()
-  return follower
+  return { follower, isListening: () => isListening }
 }, Effect.orDie)
 
 /**

@@ -17,6 +17,7 @@ import { maxPdus } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { EventLog } from "./EventLog.ts"
 import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import { queuesOf, type WaitingDestination, waitingIn } from "./internal/queues.ts"
 import { bigints, texts } from "./PgArrays.ts"
@@ -87,8 +88,8 @@ interface NextRow extends Row {
   readonly is_reserved: boolean
 }
 
-/** `transaction_id` is null if no PDUs wait. */
-type WaitingRow = { readonly has_edus: boolean; readonly has_more: boolean | null } & (
+/** `transaction_id` is null if no PDUs wait, `xid` if nothing was stored. */
+type WaitingRow = { readonly has_edus: boolean; readonly has_more: boolean | null; readonly xid: string | null } & (
   | NextRow
   | { readonly transaction_id: null }
 )
@@ -160,6 +161,7 @@ export class OutgoingStore extends Context.Service<
     OutgoingStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const log = yield* EventLog
 
       const bodies = sql`ARRAY(
         SELECT events.body FROM unnest(event_nids) WITH ORDINALITY AS sent (nid, place) JOIN events USING (nid)
@@ -209,7 +211,11 @@ export class OutgoingStore extends Context.Service<
           FROM batch WHERE event_nids IS NOT NULL AND NOT EXISTS (SELECT 1 FROM unacknowledged))
         ${reserve === undefined ? sql`` : reservation(destination, reserve.fence)}
         SELECT has_edus, transaction.*, ${bodies},
-          ${reserve === undefined ? sql`false` : sql`EXISTS (SELECT FROM reserved)`} AS is_reserved
+          ${
+            reserve === undefined
+              ? sql`false AS is_reserved, NULL AS xid`
+              : sql`EXISTS (SELECT FROM reserved) AS is_reserved, CASE WHEN EXISTS (SELECT FROM reserved) THEN log_xid()::text END AS xid`
+          }
         FROM edus LEFT JOIN (SELECT * FROM unacknowledged UNION ALL SELECT * FROM fresh) AS transaction ON true`
 
       const next = Effect.fnUntraced(function* (
@@ -218,7 +224,9 @@ export class OutgoingStore extends Context.Service<
       ) {
         const now = yield* Clock.currentTimeMillis
         const transactionId = randomBytes(12).toString("base64url")
-        return toWaiting((yield* read(destination, transactionId, now, most, reserve))[0]!)
+        const [row] = yield* read(destination, transactionId, now, most, reserve)
+        if (row!.xid !== null) log.wroteNothing(Number(row!.xid))
+        return toWaiting(row!)
       }, Effect.orDie)
 
       const prepare = Effect.fnUntraced(function* (
@@ -245,7 +253,7 @@ export class OutgoingStore extends Context.Service<
       const acknowledge = Effect.fnUntraced(function* (destination: ServerName, transactionId: string) {
         const now = yield* Clock.currentTimeMillis
         // If a crash of the database undoes this, the transaction is sent again, and the destination recognises it.
-        yield* sql`
+        const [row] = yield* sql<{ xid: string }>`
           WITH ${asynchronousCommit(sql)}, acknowledged AS (
             UPDATE outgoing_transactions SET acknowledged_at = ${now}, body = NULL
             FROM asynchronous_commit WHERE destination = ${destination} AND transaction_id = ${transactionId} AND acknowledged_at IS NULL
@@ -253,8 +261,11 @@ export class OutgoingStore extends Context.Service<
           , outdated AS (
             DELETE FROM outgoing_transactions USING acknowledged
             WHERE destination = ${destination} AND outgoing_transactions.number <= acknowledged.number - ${keptTransactions}::integer)
-          DELETE FROM outgoing_pdus USING acknowledged
-          WHERE destination = ${destination} AND event_nid = ANY (acknowledged.event_nids)`
+          , sent AS (
+            DELETE FROM outgoing_pdus USING acknowledged
+            WHERE destination = ${destination} AND event_nid = ANY (acknowledged.event_nids))
+          SELECT log_xid()::text AS xid`
+        log.wroteNothing(Number(row!.xid))
       }, Effect.orDie)
 
       const refused = (destination: ServerName, transactionId: string) =>

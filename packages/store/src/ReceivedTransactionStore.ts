@@ -8,6 +8,7 @@
 import type { EventId, RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { EventLog } from "./EventLog.ts"
 import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import { texts } from "./PgArrays.ts"
 
@@ -51,6 +52,7 @@ export class ReceivedTransactionStore extends Context.Service<
     ReceivedTransactionStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const log = yield* EventLog
       return ReceivedTransactionStore.of({
         find: (origin, transactionId) =>
           sql<{ answer: string }>`
@@ -77,12 +79,16 @@ export class ReceivedTransactionStore extends Context.Service<
         put: (origin, transactionId, answer, mayRepeat = false) =>
           Effect.flatMap(
             Clock.currentTimeMillis,
-            (now) => sql`
-              ${mayRepeat ? sql`WITH ${asynchronousCommit(sql)}` : sql.literal("")}
-              INSERT INTO received_transactions (origin, transaction_id, answer, received_at)
-              SELECT ${origin}, ${transactionId}, ${JSON.stringify(answer)}, ${now}::bigint
-              ${mayRepeat ? sql`FROM asynchronous_commit` : sql.literal("")} ON CONFLICT DO NOTHING`
-          ).pipe(Effect.asVoid, Effect.orDie),
+            (now) => sql<{ xid: string }>`
+              WITH ${mayRepeat ? sql`${asynchronousCommit(sql)},` : sql``} kept AS (
+                INSERT INTO received_transactions (origin, transaction_id, answer, received_at)
+                SELECT ${origin}, ${transactionId}, ${JSON.stringify(answer)}, ${now}::bigint
+                ${mayRepeat ? sql`FROM asynchronous_commit` : sql``} ON CONFLICT DO NOTHING)
+              SELECT log_xid()::text AS xid`
+          ).pipe(
+            Effect.map(([row]) => log.wroteNothing(Number(row!.xid))),
+            Effect.orDie
+          ),
         forget: (before) =>
           sql`DELETE FROM received_transactions WHERE received_at < ${before}`.pipe(Effect.asVoid, Effect.orDie)
       })

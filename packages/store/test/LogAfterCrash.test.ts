@@ -34,17 +34,20 @@ describe("EventLog after a crash of PostgreSQL", () => {
             pid: number
           }>`SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'`
           process.kill(walwriter!.pid, "SIGSTOP")
-          const withoutWaiting = sql`
-            WITH ${asynchronousCommit(sql)}
-            INSERT INTO server_settings SELECT 'written ' || log_xid(), '' FROM asynchronous_commit`
-          yield* Effect.replicateEffect(withoutWaiting, 100, { discard: true })
-          const [last] = yield* sql<{ name: string }>`
-            SELECT name FROM server_settings WHERE name LIKE 'written %' ORDER BY length(name) DESC, name DESC LIMIT 1`
-          const lost = Number(last!.name.slice(8))
+          const withoutWaiting = Effect.map(
+            sql<{ xid: string }>`
+              WITH ${asynchronousCommit(sql)}
+              INSERT INTO server_settings SELECT 'written ' || log_xid(), '' FROM asynchronous_commit
+              RETURNING log_xid()::text AS xid`,
+            ([row]) => Number(row!.xid)
+          )
+          const written = yield* Effect.replicateEffect(withoutWaiting, 100)
+          for (const xid of written) log.wroteNothing(xid)
+          const lost = written.at(-1)!
           yield* log.reached(lost)
           process.kill(walwriter!.pid, "SIGKILL")
-          const written = sql`SELECT 1 FROM server_settings WHERE name LIKE 'written %'`
-          yield* Effect.sandbox(written).pipe(
+          const kept = sql`SELECT 1 FROM server_settings WHERE name LIKE 'written %'`
+          yield* Effect.sandbox(kept).pipe(
             Effect.repeat({ until: (rows) => rows.length < 10, schedule: Schedule.spaced("20 millis") }),
             Effect.retry(Schedule.spaced("20 millis"))
           )

@@ -4,6 +4,7 @@ import { Effect, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { DestinationStore } from "../src/DestinationStore.ts"
+import { EventLog } from "../src/EventLog.ts"
 import { keptTransactions, OutgoingStore } from "../src/OutgoingStore.ts"
 import { type Fence, ShardFenceStore, StaleFence } from "../src/ShardFenceStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
@@ -41,6 +42,7 @@ const nextOf = Effect.fnUntraced(function* (destination: ServerName, most?: numb
 })
 
 const stores = Layer.mergeAll(OutgoingStore.layer, DestinationStore.layer, ShardFenceStore.layer).pipe(
+  Layer.provide(EventLog.layer),
   Layer.provideMerge(TestDatabase.layer)
 )
 

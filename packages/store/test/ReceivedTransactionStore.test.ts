@@ -2,13 +2,16 @@ import { assert, layer } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
+import { EventLog } from "../src/EventLog.ts"
 import { ReceivedTransactionStore } from "../src/ReceivedTransactionStore.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 
 const red = "red.org" as ServerName
 const blue = "blue.org" as ServerName
 
-layer(ReceivedTransactionStore.layer.pipe(Layer.provide(TestDatabase.layer)))("ReceivedTransactionStore", (it) => {
+const store = ReceivedTransactionStore.layer.pipe(Layer.provide(EventLog.layer), Layer.provide(TestDatabase.layer))
+
+layer(store)("ReceivedTransactionStore", (it) => {
   it.effect("a repeated transaction gets the first answer, of its own origin", () =>
     Effect.gen(function* () {
       const { find, forget, known, put } = yield* ReceivedTransactionStore

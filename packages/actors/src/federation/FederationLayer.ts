@@ -3,7 +3,6 @@
  * signing keys and the configuration; `Federation`, what others may ask, is not in it.
  */
 import { DestinationStore } from "@greenroom/store/DestinationStore"
-import { ReceivedTransactionStore } from "@greenroom/store/ReceivedTransactionStore"
 import { RemoteKeyStore } from "@greenroom/store/RemoteKeyStore"
 import { RoomVoucherStore } from "@greenroom/store/RoomVoucherStore"
 import { UnverifiedPduStore } from "@greenroom/store/UnverifiedPduStore"
@@ -22,7 +21,6 @@ import { ServerServerClient } from "./ServerServerClient.ts"
 
 const stores = Layer.mergeAll(
   DestinationStore.layer,
-  ReceivedTransactionStore.layer,
   RemoteKeyStore.layer,
   RoomVoucherStore.layer,
   UnverifiedPduStore.layer

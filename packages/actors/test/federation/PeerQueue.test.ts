@@ -1,5 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { EventLog } from "@greenroom/store/EventLog"
 import { OutgoingEduStore } from "@greenroom/store/OutgoingEduStore"
 import { OutgoingReceiptStore } from "@greenroom/store/OutgoingReceiptStore"
 import { OutgoingStore } from "@greenroom/store/OutgoingStore"
@@ -17,7 +18,7 @@ const stores = Layer.mergeAll(
   OutgoingEduStore.layer,
   OutgoingReceiptStore.layer,
   Layer.succeed(HomeServerConfig, { serverName: "red.test" as ServerName, dataDir: "unused" })
-).pipe(Layer.provideMerge(TestDatabase.layer))
+).pipe(Layer.provide(EventLog.layer), Layer.provideMerge(TestDatabase.layer))
 
 layer(stores)("PeerQueue", (it) => {
   it.effect("a transaction that was stored without EDUs is repeated without those that come later", () =>

@@ -26,7 +26,7 @@ export interface LogFollower {
   /** Wakes the follower: there are rows of this transaction, or, without a number, there may be rows. Never waits. */
   readonly wake: (xid?: number) => void
   /**
-   * Reads again from the last row on. After a crash PostgreSQL gives the numbers of lost transactions again, but never that of a
+   * The next read begins after the last row. After a crash PostgreSQL gives the numbers of lost transactions again, but never that of a
    * transaction that wrote a row of the log: these wait for the disk.
    */
   readonly rereadAfterLast: () => void
@@ -64,7 +64,7 @@ export const makeLogFollower = Effect.fnUntraced(function* (
   let behindSince: number | undefined
   let rereads = false
 
-  const hasReached = (xid: number) => comparePositions(readUpTo, endOfTransaction(xid)) >= 0
+  const hasReached = (xid: number) => !rereads && comparePositions(readUpTo, endOfTransaction(xid)) >= 0
 
   const wake = (xid?: number) => {
     if (xid !== undefined) {
@@ -126,7 +126,6 @@ export const makeLogFollower = Effect.fnUntraced(function* (
     rereads = true
     wokenBy = 0
     behindSince = undefined
-    woken.openUnsafe()
   }
 
   return {

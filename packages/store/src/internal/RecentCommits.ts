@@ -137,6 +137,13 @@ export class RecentCommits {
     }
   }
 
+  /** Forgets all transactions. */
+  clear(): void {
+    this.committed.length = 0
+    this.size = 0
+    this.characters = 0
+  }
+
   /** The transactions after a position that are in memory. */
   after(position: StreamPosition): ReadonlyArray<number> {
     return this.committed.filter(({ xid }) => xid > position.xid).map(({ xid }) => xid)

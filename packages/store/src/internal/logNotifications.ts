@@ -32,6 +32,8 @@ interface LogListener {
   readonly wake: (xid?: number) => void
   /** Gets each announcement of rows, before the notification of their transaction. */
   readonly announced: (payload: string) => void
+  /** Called when the connection is lost, before another one of this node can be opened: PostgreSQL may have crashed. */
+  readonly lost: () => void
   /** Runs before the node listens, at first and after a lost connection. While the first node runs it, no other node joins. */
   readonly join: (isFirst: boolean) => Effect.Effect<void, SqlError.SqlError>
 }
@@ -56,12 +58,14 @@ const joinFollowers = Effect.fnUntraced(function* (connection: PgConnection.PgCo
 export const listenToLog = Effect.fnUntraced(function* ({
   announced,
   join,
+  lost,
   wake
 }: LogListener): Effect.fn.Return<void, SqlError.SqlError, PgClient.PgClient | Scope.Scope> {
   const { config } = yield* PgClient.PgClient
   const joined = yield* Deferred.make<void, SqlError.SqlError>()
   const listen = Effect.gen(function* () {
     const connection = yield* PgConnection.make({ ...config, keepAlive, multiplex: false })
+    yield* Effect.addFinalizer(() => Effect.sync(lost))
     yield* joinFollowers(connection, join)
     const listening = yield* connection.pin
     const announcements = yield* listening.listen(announcementChannel)

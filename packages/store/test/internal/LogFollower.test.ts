@@ -98,4 +98,21 @@ describe("LogFollower", () => {
       expect([start, ...seen]).toEqual([endOfTransaction(0), last])
     })
   )
+
+  it.effect("a reader that begins again after the last row gets each row once", () =>
+    Effect.gen(function* () {
+      const reads: Array<StreamPosition> = []
+      const slices = [sliceUpTo(5, { last: { xid: 3, nid: 1 } }), sliceUpTo(4, { last: { xid: 4, nid: 2 } })]
+      const follower = yield* makeLogFollower(endOfTransaction(0), (position) =>
+        Effect.sync(() => slices[Math.min(reads.push(position), slices.length) - 1]!)
+      )
+      follower.wake(5)
+      yield* follower.reached(5)
+      follower.rereadAfterLast()
+      follower.wake()
+      yield* Effect.yieldNow.pipe(Effect.repeat({ until: () => reads.length >= 2 }))
+      expect(reads.slice(0, 2)).toEqual([endOfTransaction(0), { xid: 3, nid: 1 }])
+      expect(follower.position()).toEqual({ xid: 4, nid: 2 })
+    })
+  )
 })

@@ -47,6 +47,19 @@ describe("RecentCommits", () => {
     assert.deepStrictEqual([next(3), next(6), next(8)], [undefined, undefined, undefined])
   })
 
+  it("returns the commits beyond transactions that wrote nothing", () => {
+    const all = recent([
+      [5, commit(50)],
+      [8, commit(80)]
+    ])
+    for (const xid of [7, 6]) all.add(xid, { events: [], memberships: [] }, 0)
+    const slice = all.next(endOfTransaction(4), 1_000)!
+    assert.deepStrictEqual(
+      [slice.events.map(({ position }) => position.nid), slice.upTo],
+      [[50, 80], endOfTransaction(8)]
+    )
+  })
+
   it("a reader within a transaction gets nothing", () => {
     assert.isUndefined(recent([[5, commit(50)]]).next({ xid: 4, nid: 40 }, 1_000))
   })
