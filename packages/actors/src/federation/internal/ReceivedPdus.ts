@@ -62,7 +62,8 @@ export const makeReceivedPdus = (verification: PduVerification["Service"]) => {
 
   /**
    * Verifies the lists of a join batch by batch, while the next ones arrive. A batch that waits for keys of unreachable servers delays
-   * the batches after it by `longestBatchWait` at most.
+   * the batches after it by `longestBatchWait` at most. No batch is referred to afterwards: V8 keeps the closure of a generator until it
+   * collects the whole heap.
    */
   const verifyArriving = (destination: ServerName, version: RoomVersion, roomId: RoomId) => {
     type Partitioned = Effect.Success<ReturnType<typeof partition>>
@@ -76,7 +77,8 @@ export const makeReceivedPdus = (verification: PduVerification["Service"]) => {
     const verified = Effect.gen(function* () {
       const events = new Map<string, Array<Event>>()
       const reasons: Array<string> = []
-      for (const { fiber, list } of batches) {
+      for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
+        const { fiber, list } = batch
         const found = yield* Fiber.join(fiber)
         const of = events.get(list)
         if (of === undefined) events.set(list, found.events)

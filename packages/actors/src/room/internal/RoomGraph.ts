@@ -120,6 +120,29 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     return room.chains.advance(step, before, [[key, { id: event.event_id, nid }]], nextChain)
   }
 
+  /** Undefined if the room has moved on while the plan was made. */
+  const attempt = Effect.fnUntraced(function* (
+    room: RoomState,
+    event: Event,
+    options: PlaceOptions
+  ): Effect.fn.Return<Placed | undefined, StaleWriter | CommitFailed> {
+    const found = yield* plan(room, event, options)
+    if (typeof found === "number") return { _tag: "Known", status: found }
+    if (typeof found === "string") return { _tag: "Unplaceable", reason: found }
+    const { planned, refusal } = found
+    const size = planned.changes.length
+    return yield* withNids(2 + Math.ceil(size / 1000) + planned.released.length, () =>
+      room.generation === planned.generation
+        ? {
+            _tag: "Placed" as const,
+            status: planned.status,
+            refusal,
+            durable: placeNow(room, planned, options)
+          }
+        : undefined
+    )
+  })
+
   /**
    * Places an event that has passed form, signature and hash, and whose predecessors are known (or the state before it
    * is `given`). The room may move on while the plan is made; then it is made again, and in the end others wait.
@@ -129,27 +152,12 @@ export const makeRoomGraph = Effect.fnUntraced(function* (writer: RoomWriter) {
     event: Event,
     options: PlaceOptions = {}
   ): Effect.Effect<Placed, StaleWriter | CommitFailed> => {
-    const attempt: Effect.Effect<Placed | undefined, StaleWriter | CommitFailed> = Effect.gen(function* () {
-      const found = yield* plan(room, event, options)
-      if (typeof found === "number") return { _tag: "Known", status: found }
-      if (typeof found === "string") return { _tag: "Unplaceable", reason: found }
-      const { planned, refusal } = found
-      const size = planned.changes.length
-      return yield* withNids(2 + Math.ceil(size / 1000) + planned.released.length, () =>
-        room.generation === planned.generation
-          ? {
-              _tag: "Placed" as const,
-              status: planned.status,
-              refusal,
-              durable: placeNow(room, planned, options)
-            }
-          : undefined
-      )
-    })
-    const again = (left: number): Effect.Effect<Placed, StaleWriter | CommitFailed> =>
-      Effect.flatMap(left > 0 ? attempt : writer.alone(attempt), (placed) =>
+    const again = (left: number): Effect.Effect<Placed, StaleWriter | CommitFailed> => {
+      const attempted = attempt(room, event, options)
+      return Effect.flatMap(left > 0 ? attempted : writer.alone(attempted), (placed) =>
         placed === undefined ? again(left - 1) : Effect.succeed(placed)
       )
+    }
     return again(attemptsBesideOthers)
   }
 
