@@ -399,7 +399,6 @@ const joinLog = Effect.fnUntraced(function* (
 ) {
   let hasJoined = false
   let follower: LogFollower | undefined
-
   let isListening = false
 
   const lost = () => {

@@ -14,7 +14,7 @@ export interface TimelineRange {
   readonly upTo: StreamPosition
 }
 
-const columns = "range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)"
+const rangeColumns = "range (room_nid, after_xid, after_nid, up_to_xid, up_to_nid)"
 
 /**
  * The ranges as the table `range`, for a FROM clause. `inRange` is true of rows with a position in theirs. PostgreSQL plans the query of
@@ -26,7 +26,7 @@ export const rangeRows = (sql: SqlClient.SqlClient, ranges: ReadonlyArray<Timeli
     const { after, roomNid, upTo } = first
     return sql`(VALUES (
       ${String(roomNid)}::bigint, ${String(after.xid)}::text, ${String(after.nid)}::bigint, ${String(upTo.xid)}::text, ${String(upTo.nid)}::bigint
-    )) AS ${sql.literal(columns)}`
+    )) AS ${sql.literal(rangeColumns)}`
   }
   return sql`unnest(
     ${bigints(ranges.map((range) => range.roomNid))}::bigint[],
@@ -34,7 +34,7 @@ export const rangeRows = (sql: SqlClient.SqlClient, ranges: ReadonlyArray<Timeli
     ${bigints(ranges.map((range) => range.after.nid))}::bigint[],
     ${texts(ranges.map((range) => String(range.upTo.xid)))}::text[],
     ${bigints(ranges.map((range) => range.upTo.nid))}::bigint[]
-  ) AS ${sql.literal(columns)}`
+  ) AS ${sql.literal(rangeColumns)}`
 }
 
 /** The condition that a row with the columns `xid` and `nid` lies in the range. */
