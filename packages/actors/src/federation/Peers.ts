@@ -39,7 +39,7 @@ const wakeTimeout = "10 seconds"
 const sweepInterval = "10 minutes"
 
 /** The time for which EDUs that the database queued itself are gathered. */
-const gatherTime = "1 second"
+const gatherTime = "500 millis"
 
 /** The state of a destination, for the operator. Times are milliseconds since 1970. */
 export interface DestinationReport {

@@ -34,7 +34,8 @@ export const makeDirectoryIndexing = Effect.gen(function* () {
     "Keeping the user directory up to date",
     Effect.gen(function* () {
       yield* changed.await
-      yield* Effect.sleep("1 second")
+      // What was sent is delivered first.
+      yield* Effect.sleep("3 seconds")
       changed.closeUnsafe()
       yield* indexSlowly
     })

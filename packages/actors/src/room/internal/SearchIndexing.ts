@@ -61,8 +61,8 @@ export const makeSearchIndexing = Effect.gen(function* () {
     "Indexing what is said in rooms",
     Effect.gen(function* () {
       yield* grown.await
-      // What was sent is delivered first.
-      yield* Effect.sleep("1 second")
+      // What was sent is delivered first, and what follows it soon is indexed with it.
+      yield* Effect.sleep("5 seconds")
       yield* Effect.repeat(indexSlowly, { until: (isDone) => isDone })
     })
   )
