@@ -1,7 +1,6 @@
 /**
  * Bundles the programs, with their dependencies on Effect and on our packages, into a few files of JavaScript without comments, as they run
- * on a server. V8 keeps the source of what is loaded: the gateway takes 120 MB of memory at rest, from the sources 155 MB
- * (`docs/benchmarks.md`).
+ * on a server. V8 keeps the source of what is loaded: the gateway takes 35 MB less at rest than from the sources (`docs/benchmarks.md`).
  *
  * `node build/bundle.mjs DIRECTORY` writes the bundle there. `npm ci` calls it without a directory: `run.mjs` finds the bundle then.
  *

@@ -14,7 +14,7 @@ import { Effect, Layer } from "effect"
  * By how much the old generation grows between two collections, in percent. A program that uses a processor for more than
  * `busyUtilization` of an interval collects less often.
  */
-const growth = { busy: 80, moderate: 40 }
+const growth = { busy: 50, moderate: 30 }
 const busyUtilization = 0.6
 
 /** How often to look at the use of the processor, in ms, and the part of that time for which a resting program may be busy. */
