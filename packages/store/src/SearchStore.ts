@@ -151,6 +151,9 @@ export class SearchStore extends Context.Service<
           ON CONFLICT (nid) DO NOTHING`
       })
 
+      /** In the text, so that PostgreSQL plans for so few rows. */
+      const ofBatch = sql.literal(String(batchSize))
+
       // A crash may undo a batch, which is indexed again then. The batch is chosen before the transaction begins, so that this is
       // short. If several nodes choose the same batch, one of them writes it.
       const indexTimeline = Effect.gen(function* () {
@@ -160,7 +163,7 @@ export class SearchStore extends Context.Service<
             SELECT nid, xid, ${isEscaped} AS escaped FROM events
             WHERE status = 0 AND (xid, nid) > (${progress!.xid}::xid8, ${progress!.nid}::bigint)
               AND xid < (SELECT edge FROM complete) AND type = ANY (${types}::text[])
-            ORDER BY events.xid, events.nid LIMIT ${batchSize})
+            ORDER BY events.xid, events.nid LIMIT ${ofBatch})
           SELECT ARRAY(SELECT nid FROM batch) AS nids, ARRAY(SELECT nid FROM batch WHERE escaped) AS escaped, xid::text AS xid, nid
           FROM batch ORDER BY batch.xid DESC, batch.nid DESC LIMIT 1`
         if (batch === undefined) return true
@@ -174,7 +177,7 @@ export class SearchStore extends Context.Service<
 
       const indexHistory = Effect.gen(function* () {
         const [batch] = yield* sql<Batch>`
-          WITH batch AS MATERIALIZED (SELECT nid FROM search_queue ORDER BY nid LIMIT ${batchSize})
+          WITH batch AS MATERIALIZED (SELECT nid FROM search_queue ORDER BY nid LIMIT ${ofBatch})
           SELECT ARRAY(SELECT nid FROM batch) AS nids,
             ARRAY(SELECT nid FROM batch JOIN events USING (nid) WHERE ${isEscaped}) AS escaped`
         if (batch!.nids.length === 0) return true

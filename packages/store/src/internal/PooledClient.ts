@@ -10,13 +10,14 @@ import type * as SqlError from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { underLease } from "../WriteLease.ts"
 import { forgettingAnswered } from "./answeredStatements.ts"
+import { withGenericPlans } from "./genericPlans.ts"
 import { commit, PgConnectionAdapter } from "./PgConnectionAdapter.ts"
 import * as ReplaceablePool from "./ReplaceablePool.ts"
 
 const pgJson = Statement.custom<Statement.Custom<"PgJson", unknown>>("PgJson")
 
 const make = Effect.fnUntraced(function* (config: PgPool.Config, watch: ReplaceablePool.WatchOptions) {
-  const pool = yield* ReplaceablePool.make(config, watch)
+  const pool = withGenericPlans(yield* ReplaceablePool.make(config, watch))
   const sql = yield* SqlClient.make({
     driver: "@effect/sql-pg",
     acquirer: underLease(Effect.map(pool.get, (connection) => new PgConnectionAdapter(forgettingAnswered(connection)))),

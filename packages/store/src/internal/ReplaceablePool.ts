@@ -28,7 +28,7 @@ export interface WatchOptions {
   readonly silence?: number
 }
 
-type Pool = Pick<PgPool.PgPool, "get" | "reserve" | "use">
+export type Pool = Pick<PgPool.PgPool, "get" | "reserve" | "use">
 type Connection = PgConnection.PgConnection
 
 interface Generation {

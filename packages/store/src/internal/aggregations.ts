@@ -104,10 +104,14 @@ export const makeAggregations = (sql: SqlClient.SqlClient) => {
     events.room_nid = parent.room_nid AND thread_id = parent.id AND rel_type = 'm.thread' AND status <= 1`
   const upTo = sql`(parent.up_to_xid::xid8, parent.up_to_nid)`
 
-  /** How many events of the thread are by these users. */
+  /** How many events of the thread are by these users. OFFSET keeps PostgreSQL from reading all events of the thread by another index. */
   const countBy = (senders: ReadonlyArray<UserId>) => sql`(
-    SELECT count(*) FROM events
-    WHERE ${inThread} AND events.sender = ANY (${texts(senders)}::text[]) AND (events.xid, events.nid) <= ${upTo})`
+    SELECT count(*) FROM unnest(${texts(senders)}::text[]) AS given (sender)
+    CROSS JOIN LATERAL (
+      SELECT room_nid, xid, nid FROM events
+      WHERE thread_id = parent.id AND rel_type = 'm.thread' AND status <= 1 AND events.sender = given.sender OFFSET 0
+    ) AS theirs
+    WHERE theirs.room_nid = parent.room_nid AND (theirs.xid, theirs.nid) <= ${upTo})`
 
   const threadsOf =
     (userId: UserId, parents: ReadonlyArray<Parent>, ignored: ReadonlyArray<UserId>) => (limit: Statement.Fragment) =>
