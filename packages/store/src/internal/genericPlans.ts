@@ -11,7 +11,7 @@ import type { Pool } from "./ReplaceablePool.ts"
 const sessionOf = (connection: PgConnection): object =>
   "base" in connection && typeof connection.base === "object" && connection.base !== null ? connection.base : connection
 
-/** The pool with this setting on each connection, by `SET`: poolers refuse settings in the first message of a session. */
+/** The pool with this setting on each connection, by `SET`: poolers such as PgBouncer refuse settings in the first message of a session. */
 export const withGenericPlans = (pool: Pool): Pool => {
   const known = new WeakSet<object>()
   const set = (connection: PgConnection): Effect.Effect<PgConnection, SqlError> =>
