@@ -42,6 +42,9 @@ const lostAfter = 35 * 60_000
 /** The interval between two checks for silent servers. */
 const checkInterval = "1 minute"
 
+/** How much presence is published at once: what is, shares a transaction of the database. */
+const publishedAtOnce = 1_000
+
 /** How long a request for one user's presence waits for the other server. */
 const fetchTimeout = "5 seconds"
 
@@ -64,6 +67,9 @@ const toValue = (push: PresencePush, profile: PublicProfile | undefined, now: nu
     ...(push.last_active_ago === undefined ? {} : { last_active_at: now - push.last_active_ago })
   }
 }
+
+const forEachTogether = <A>(items: Iterable<A>, publish: (item: A) => Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.forEach(items, publish, { concurrency: publishedAtOnce, discard: true })
 
 const make = Effect.gen(function* () {
   const { serverName } = yield* HomeServerConfig
@@ -102,9 +108,10 @@ const make = Effect.gen(function* () {
     )
     const memberProfiles = yield* profiles.memberProfiles(wanted)
     const now = yield* Clock.currentTimeMillis
-    for (const push of pushes) {
-      if (wanted.has(push.user_id)) yield* publish(toValue(push, memberProfiles.get(push.user_id), now))
-    }
+    const values = pushes
+      .filter((push) => wanted.has(push.user_id))
+      .map((push) => toValue(push, memberProfiles.get(push.user_id), now))
+    yield* forEachTogether(values, publish)
   })
 
   // Presence carries the profile: a membership that changes it is news of the user's presence too.
@@ -125,7 +132,7 @@ const make = Effect.gen(function* () {
       ? Effect.void
       : Effect.asVoid(
           Effect.forkIn(
-            Effect.forEach(values, (value) => stream.publishPresence(value), { discard: true }),
+            forEachTogether(values, (value) => stream.publishPresence(value)),
             scope
           )
         )
@@ -172,10 +179,10 @@ const make = Effect.gen(function* () {
 
   const markOffline = Effect.fnUntraced(function* (server: ServerName, users: ReadonlySet<UserId>) {
     watched.delete(server)
-    for (const userId of users) {
+    yield* forEachTogether(users, (userId) => {
       const { status_msg: _, ...last } = stream.presence(userId) ?? { user_id: userId }
-      yield* stream.publishPresence({ ...last, state: "offline", presence: "offline" })
-    }
+      return stream.publishPresence({ ...last, state: "offline", presence: "offline" })
+    })
   })
 
   const checkSilence = Effect.gen(function* () {

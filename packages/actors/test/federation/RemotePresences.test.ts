@@ -4,6 +4,7 @@ import type { ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { PresenceListStore } from "@greenroom/store/PresenceListStore"
 import { RoomServerStore } from "@greenroom/store/RoomServerStore"
 import { Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Destinations } from "../../src/federation/Destinations.ts"
 import { FederationClient } from "../../src/federation/FederationClient.ts"
@@ -86,6 +87,21 @@ layer(remotePresences)("RemotePresences", (it) => {
       yield* TestClock.adjust("6 minutes")
       yield* stream.changed(before)
       assert.strictEqual(stream.presence(frank)?.state, "offline")
+    })
+  )
+
+  it.effect("the presence of many users is written together", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const presences = yield* RemotePresences
+      const users = Array.from({ length: 200 }, (_, index) => `@user${index}:many.test` as UserId)
+      yield* roomOf("!many:example.org", [alice, ...users])
+      yield* presences.receive(users.map((userId) => push(userId, "online")))
+      const [written] = yield* sql<{ values: number; transactions: number }>`
+        SELECT count(*)::int AS values, count(DISTINCT xid)::int AS transactions FROM short_lived
+        WHERE key LIKE '@user%:many.test'`
+      assert.strictEqual(written?.values, users.length)
+      assert.isAtMost(written?.transactions ?? 0, 5)
     })
   )
 
