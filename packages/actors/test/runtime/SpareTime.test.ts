@@ -1,7 +1,7 @@
 /** Work in spare time takes a smaller part of the time while the event loop is busy. */
 import { setTimeout as pauseFor } from "node:timers/promises"
 import { assert, it } from "@effect/vitest"
-import { makeSpareTime } from "@greenroom/actors/runtime/SpareTime"
+import { makeSpareTime, pauseWithin } from "@greenroom/actors/runtime/SpareTime"
 import { Clock, Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 
@@ -31,5 +31,31 @@ it.effect("the break after a piece of work follows from what the node did in the
     assert.strictEqual(yield* breakOf(inSpareTime, rest), 90)
     assert.strictEqual(yield* breakOf(inSpareTime, workHard), 10)
     assert.strictEqual(yield* breakOf(inSpareTime, rest), 90)
+  })
+)
+
+/** How long a wait for a pause takes, in ms. `meanwhile` is what the node does in each second of it. */
+const waitFor = Effect.fnUntraced(function* (meanwhile: ReadonlyArray<Effect.Effect<unknown>>) {
+  const begin = yield* Clock.currentTimeMillis
+  const fiber = yield* Effect.forkChild(Effect.andThen(pauseWithin("4500 millis"), Clock.currentTimeMillis))
+  yield* Effect.yieldNow
+  for (const second of meanwhile) {
+    yield* second
+    yield* TestClock.adjust("1 second")
+  }
+  yield* TestClock.adjust("500 millis")
+  return (yield* Fiber.join(fiber)) - begin
+})
+
+it.effect("a pause is a second in which the node rests", () =>
+  Effect.gen(function* () {
+    assert.strictEqual(yield* waitFor([rest]), 1_000)
+    assert.strictEqual(yield* waitFor([workHard, workHard, rest]), 3_000)
+  })
+)
+
+it.effect("the wait for a pause ends where there is none", () =>
+  Effect.gen(function* () {
+    assert.strictEqual(yield* waitFor([workHard, workHard, workHard, workHard]), 4_500)
   })
 )

@@ -3,10 +3,14 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { Effect, Latch } from "effect"
-import { makeSpareTime } from "../../runtime/SpareTime.ts"
+import { makeSpareTime, pauseWithin } from "../../runtime/SpareTime.ts"
 
 /** How long a search waits for the directory to contain the newest changes. */
 const indexTimeout = "2 seconds"
+
+/** When the work begins after a change: what was sent is delivered first, and while the node is busy it waits for a pause. */
+const shortestDelay = "3 seconds"
+const longestDelay = "30 seconds"
 
 /** The parts of the time that the work in the background takes. */
 const shares = { atRest: 0.2, busy: 0.02 }
@@ -34,8 +38,8 @@ export const makeDirectoryIndexing = Effect.gen(function* () {
     "Keeping the user directory up to date",
     Effect.gen(function* () {
       yield* changed.await
-      // What was sent is delivered first.
-      yield* Effect.sleep("3 seconds")
+      yield* Effect.sleep(shortestDelay)
+      yield* pauseWithin(longestDelay)
       changed.closeUnsafe()
       yield* indexSlowly
     })
