@@ -4,6 +4,7 @@
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import {
   type EndOfMembership,
   makeRoomMemberships,
@@ -111,15 +112,22 @@ export class RoomStore extends Context.Service<
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
 
+      // These two changes are on the disk with the first commit to the room, and mean nothing before it.
       const prepare = (roomId: RoomId, version: string, visibility: "public" | "private") =>
-        sql`INSERT INTO rooms (room_id, version, visibility, created_at)
-            VALUES (${roomId}, ${version}, ${visibility}, extract(epoch FROM now()) * 1000)
+        sql`WITH ${asynchronousCommit(sql)}
+            INSERT INTO rooms (room_id, version, visibility, created_at)
+            SELECT ${roomId}, ${version}, ${visibility}, extract(epoch FROM now()) * 1000 FROM asynchronous_commit
             ON CONFLICT (room_id) DO UPDATE SET version = EXCLUDED.version
             WHERE rooms.current_chain IS NULL AND rooms.version <> EXCLUDED.version
             RETURNING 1`.pipe(
           Effect.map((rows) => rows.length > 0),
           Effect.orDie
         )
+
+      const endsOf = (eventIds: ReadonlyArray<string>) =>
+        sql<{ event_id: string; depth: bigint; chain: bigint; seq: number }>`
+          SELECT event_id, depth, coalesce(after_chain, state_chain) AS chain, coalesce(after_seq, state_seq) AS seq
+          FROM events WHERE event_id = ANY (${texts(eventIds)}::text[])`
 
       // The events are read by a statement of their own: where the update had to wait for the last commit of another
       // writer, its own snapshot is from before that commit and does not show what the room ends with.
@@ -135,15 +143,14 @@ export class RoomStore extends Context.Service<
           shows_members: boolean | null
           forward_extremities: ReadonlyArray<string>
         }>`
-          UPDATE rooms SET fence = fence + 1 WHERE room_id = ${roomId}
+          WITH ${asynchronousCommit(sql)}
+          UPDATE rooms SET fence = fence + 1 FROM asynchronous_commit WHERE room_id = ${roomId}
           RETURNING
             room_nid, version, fence, current_chain, current_seq, joined_members, joined_depth, shows_members,
             forward_extremities`
         const row = rows[0]
         if (row === undefined) return Option.none<OpenedRoom>()
-        const extremities = yield* sql<{ event_id: string; depth: bigint; chain: bigint; seq: number }>`
-          SELECT event_id, depth, coalesce(after_chain, state_chain) AS chain, coalesce(after_seq, state_seq) AS seq
-          FROM events WHERE event_id = ANY (${texts(row.forward_extremities)}::text[])`
+        const extremities = row.forward_extremities.length === 0 ? [] : yield* endsOf(row.forward_extremities)
         return Option.some<OpenedRoom>({
           roomNid: Number(row.room_nid),
           version: row.version,

@@ -7,6 +7,7 @@
 import type { RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import { texts } from "./PgArrays.ts"
 
 /** The most servers that vouch in one room: those through which we joined last. */
@@ -17,7 +18,7 @@ export class RoomVoucherStore extends Context.Service<
   {
     /** The servers that vouch in each of the rooms, the last first. A room without any is absent. */
     readonly find: (roomIds: ReadonlyArray<RoomId>) => Effect.Effect<ReadonlyMap<RoomId, ReadonlyArray<ServerName>>>
-    /** This server has joined the room through that one. */
+    /** This server joins the room through that one. It is on the disk with the commit of the join that follows. */
     readonly add: (roomId: RoomId, serverName: ServerName) => Effect.Effect<void>
   }
 >()("greenroom/store/RoomVoucherStore") {
@@ -39,7 +40,9 @@ export class RoomVoucherStore extends Context.Service<
           Effect.flatMap(
             Clock.currentTimeMillis,
             (now) => sql`
-              INSERT INTO room_vouchers (room_id, server_name, joined_at) VALUES (${roomId}, ${serverName}, ${now})
+              WITH ${asynchronousCommit(sql)}
+              INSERT INTO room_vouchers (room_id, server_name, joined_at)
+              SELECT ${roomId}, ${serverName}, ${now}::bigint FROM asynchronous_commit
               ON CONFLICT (room_id, server_name) DO UPDATE SET joined_at = excluded.joined_at`
           ).pipe(Effect.asVoid, Effect.orDie)
       })

@@ -257,6 +257,7 @@ export class StateStore extends Context.Service<
       }, Effect.orDie)
 
       const ends = Effect.fnUntraced(function* (ids: ReadonlyArray<number>) {
+        if (ids.length === 0) return new Map<number, never>()
         const rows = yield* sql<{ chain: bigint; tip: number | null; height: number }>`
           SELECT chain, height, (
             SELECT max(seq) FROM state_deltas WHERE state_deltas.chain = state_chains.chain AND seq > 0

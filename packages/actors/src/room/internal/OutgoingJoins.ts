@@ -31,7 +31,7 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
   { complete, firstOf, forkRequest, joins }: OutgoingHandshakes,
   { announceLeave }: OutgoingLeaves
 ) {
-  const { load, roomId } = writer
+  const { load, loaded, roomId } = writer
   const { gaps, graph, intakeLock, loadOurs, placeAll } = intake
   const remote = yield* RemoteRooms
   const unfinished = yield* UnfinishedMembershipStore
@@ -79,15 +79,18 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
 
   const joinThrough = Effect.fnUntraced(function* (server: ServerName, userId: UserId, content: JsonObject) {
     const { event, version } = yield* complete(server, "join", userId, content)
-    const noted = unfinished.put({ roomId, userId, membership: "join", servers: [server], content })
-    const [room] = yield* Effect.all([Effect.option(load), noted], { concurrency: 2 })
+    // A client's request has looked for the room, which is in memory if it is here. After a restart all members are fetched again.
+    const room = yield* loaded
+    yield* unfinished.put({ roomId, userId, membership: "join", servers: [server], content })
     let isRefused = false
     const sent = Effect.tapError(remote.sendJoin(server, version, event, earlierMembers(room)), ({ status }) =>
       Effect.sync(() => {
         isRefused = status !== undefined && status < 500
       })
     )
-    const begin = Effect.flatMap(sent, (answer) => {
+    // The room is opened while the other server answers.
+    const opened = intakeLock.withPermits(1)(Effect.uninterruptible(loadAs(version)))
+    const begin = Effect.flatMap(Effect.all([sent, opened], { concurrency: 2 }), ([answer]) => {
       const join = answer.event ?? event
       const installing = intakeLock.withPermits(1)(takeJoin(server, version, join, answer))
       return Effect.map(Effect.uninterruptible(installing), (isBegun) => (isBegun ? undefined : join))
@@ -115,6 +118,14 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
   const earlierMembers = (room: Option.Option<RoomState>) =>
     Option.isSome(room) && room.value.current.size > 0 ? graph.knownBodies(room.value) : undefined
 
+  /** The room, which has this version where it is not ours. */
+  const loadAs = Effect.fnUntraced(function* (version: RoomVersion) {
+    const known = Option.getOrUndefined(yield* loaded)
+    if (known !== undefined && (known.isOurs || known.version.id === version.id)) return known
+    yield* prepare(version.id)
+    return yield* load
+  })
+
   /** Begins the room with the join. False if it is ours meanwhile: then the join is an event like any other. */
   const takeJoin = Effect.fnUntraced(function* (
     server: ServerName,
@@ -122,8 +133,8 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
     event: Event,
     answer: RemoteState
   ) {
-    yield* Effect.all([prepare(version.id), remote.joinedThrough(server, roomId)], { concurrency: 2, discard: true })
-    const room = yield* load
+    const room = yield* loadAs(version)
+    yield* remote.joinedThrough(server, roomId)
     if (room.isOurs) return false
     yield* Effect.catchTag(install(room, event, answer, server), "M_FORBIDDEN", ({ error }) =>
       Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))

@@ -102,6 +102,11 @@ export const makeRoomWriter = Effect.gen(function* () {
     return begun
   })
 
+  /** The room if it is in memory. */
+  const loaded = Effect.suspend(() =>
+    fence === 0 || loading === undefined ? Effect.succeedNone : Effect.option(loading)
+  )
+
   const mustBeJoined = new Forbidden({ error: senderMustBeJoined })
 
   /** The room, for a user in it. Others do not learn whether there is such a room. */
@@ -194,6 +199,7 @@ export const makeRoomWriter = Effect.gen(function* () {
     states,
     transactions,
     load,
+    loaded,
     loadForMember,
     forget,
     durably,
