@@ -23,9 +23,6 @@ export type WorkKind =
   | "user redactions"
   | "waiting events"
 
-/** The longest interval between two queries for due work, in ms: work that is due later than that needs no signal. */
-export const queryInterval = 5 * 60_000
-
 /** The value is null: nodes of versions that know no signals take it for a key that has no value any more. */
 const keyOf = (kind: WorkKind): string => `work ${kind}`
 

@@ -3,15 +3,16 @@
  * of the cluster does the due work, at the start and whenever the next piece is due.
  */
 import type { MatrixError } from "@greenroom/protocol/MatrixError"
-import { queryInterval, type WorkKind } from "@greenroom/store/WorkSignals"
+import type { WorkKind } from "@greenroom/store/WorkSignals"
 import { Clock, Effect, Fiber, Result, Semaphore } from "effect"
 import { handleEach, outcomeOf, type TryAgain } from "./ItemFailure.ts"
 import { latchOfChanges, Nodes } from "./Nodes.ts"
 import { keepRunningOnce } from "./Singletons.ts"
 import { signalsOfWork } from "./WorkSignals.ts"
 
-/** The shortest interval between two queries for due work, in ms. */
+/** The shortest and the longest interval between two queries for due work, in ms. */
 const shortestWait = 1_000
+const longestWait = 10 * 60_000
 
 /** How many are begun at once, and how long each of them delays the next one: it may wait for other servers. */
 const atOnce = 4
@@ -62,8 +63,9 @@ export const keepFinishing = Effect.fnUntraced(function* <A, R>({
 
   const nextIsDue = Effect.fnUntraced(function* (wait: number) {
     const next = yield* table.nextAt
+    if (next === undefined) return yield* Effect.never
     const now = yield* Clock.currentTimeMillis
-    yield* Effect.sleep(Math.min(queryInterval, Math.max(wait, (next ?? Number.POSITIVE_INFINITY) - now)))
+    yield* Effect.sleep(Math.min(longestWait, Math.max(wait, next - now)))
   })
   /** Returns when the next piece may be due, `wait` ms from now at the earliest, or at once if another one that is due is added. */
   const somethingIsDue = (wait: number): Effect.Effect<void> =>

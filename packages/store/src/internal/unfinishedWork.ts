@@ -6,8 +6,7 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Clock, Effect } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { Fragment } from "effect/sql/Statement"
-import { queryInterval, signalWork, type WorkKind } from "../WorkSignals.ts"
-import { asynchronousCommit } from "./asynchronousCommit.ts"
+import { signalWork, type WorkKind } from "../WorkSignals.ts"
 import { dueAt } from "./dueAt.ts"
 
 /** The key of a piece of work. */
@@ -19,11 +18,11 @@ interface UserInRoom {
 /** The table of a kind of work. An error of the database is a defect. */
 export interface UnfinishedWork<A extends UserInRoom> {
   /**
-   * Stores work in place of the former one of this user and room, and signals it if it is due soon. If it is the same as the former one,
-   * that one keeps its age and its attempts.
+   * Stores work in place of the former one of this user and room, and signals it. If it is the same as the former one, that one keeps its
+   * age and its attempts.
    */
   readonly put: (work: A) => Effect.Effect<void>
-  /** The work is done, or given up. A crash of the database may bring it back, where nothing was committed since. */
+  /** The work is done, or given up. */
   readonly remove: (roomId: RoomId, userId: UserId) => Effect.Effect<void>
   readonly find: (roomId: RoomId, userId: UserId) => Effect.Effect<A | undefined>
   /**
@@ -73,17 +72,11 @@ export const makeUnfinishedWork = <A extends UserInRoom, Row extends object>(
           (${columns}, since, attempts, retry_at) = ROW (${columnsOf("excluded")}, excluded.since, 0, excluded.retry_at)
         WHERE (${columnsOf("before")}) IS DISTINCT FROM (${columnsOf("excluded")})
         RETURNING 1`
-      yield* firstWait(work) >= queryInterval
-        ? stored
-        : sql`WITH stored AS (${stored}) ${signalWork(sql, kind, sql`WHERE EXISTS (SELECT FROM stored)`)}`
+      yield* sql`WITH stored AS (${stored}) ${signalWork(sql, kind, sql`WHERE EXISTS (SELECT FROM stored)`)}`
     }, Effect.orDie),
 
     remove: (roomId, userId) =>
-      sql`WITH ${asynchronousCommit(sql)}
-          DELETE FROM ${table} USING asynchronous_commit WHERE room_id = ${roomId} AND user_id = ${userId}`.pipe(
-        Effect.asVoid,
-        Effect.orDie
-      ),
+      sql`DELETE FROM ${table} WHERE room_id = ${roomId} AND user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie),
 
     find: (roomId, userId) =>
       sql<Found>`SELECT * FROM ${table} WHERE room_id = ${roomId} AND user_id = ${userId}`.pipe(
