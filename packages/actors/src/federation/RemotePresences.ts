@@ -42,7 +42,7 @@ const lostAfter = 35 * 60_000
 /** The interval between two checks for silent servers. */
 const checkInterval = "1 minute"
 
-/** How much presence is published at once: what is, shares a transaction of the database. */
+/** The presence of how many users is published at once, to share a transaction of the database. */
 const publishedAtOnce = 1_000
 
 /** How long a request for one user's presence waits for the other server. */
@@ -108,10 +108,11 @@ const make = Effect.gen(function* () {
     )
     const memberProfiles = yield* profiles.memberProfiles(wanted)
     const now = yield* Clock.currentTimeMillis
-    const values = pushes
-      .filter((push) => wanted.has(push.user_id))
-      .map((push) => toValue(push, memberProfiles.get(push.user_id), now))
-    yield* forEachTogether(values, publish)
+    // The last push of a user counts: those before it are not published beside it.
+    const last = new Map(pushes.map((push) => [push.user_id, push]))
+    yield* forEachTogether(last.values(), (push) =>
+      wanted.has(push.user_id) ? publish(toValue(push, memberProfiles.get(push.user_id), now)) : Effect.void
+    )
   })
 
   // Presence carries the profile: a membership that changes it is news of the user's presence too.

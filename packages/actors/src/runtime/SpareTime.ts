@@ -11,8 +11,9 @@ const busyUtilization = 0.1
 /** How long a break lasts at most, so that a pause of the node is noticed. */
 const longestBreak = Duration.seconds(1)
 
-/** How long the node must have rested for a pause. */
+/** How long the node must have rested for a pause, and how long work waits for one at most. */
 const shortestPause = Duration.seconds(1)
+const longestWait = Duration.seconds(30)
 
 /** The parts of the time that the work takes, above 0 and up to 1. */
 export interface Shares {
@@ -29,6 +30,10 @@ export const pauseWithin = (longest: Duration.Input): Effect.Effect<void> =>
     const before = performance.eventLoopUtilization()
     return Effect.map(Effect.sleep(shortestPause), () => !isBusySince(before))
   }).pipe(Effect.repeat({ until: (hasRested) => hasRested }), Effect.timeoutOption(longest), Effect.asVoid)
+
+/** Waits for a time, so that what was sent is delivered first, and then up to 30 s for a pause of the node. */
+export const pauseAfter = (delay: Duration.Input): Effect.Effect<void> =>
+  Effect.andThen(Effect.sleep(delay), pauseWithin(longestWait))
 
 /** Makes what runs a piece of work and then takes a break. Its length follows from what the node did in the last break. */
 export const makeSpareTime = Effect.sync(() => {

@@ -105,6 +105,18 @@ layer(remotePresences)("RemotePresences", (it) => {
     })
   )
 
+  it.effect("the last push of a user counts, also if it is what was known before", () =>
+    Effect.gen(function* () {
+      const presences = yield* RemotePresences
+      const stream = yield* EphemeralStream
+      const grace = "@grace:twice.test" as UserId
+      yield* roomOf("!twice:example.org", [alice, grace])
+      yield* presences.receive([push(grace, "offline")])
+      yield* presences.receive([push(grace, "online"), push(grace, "offline")])
+      assert.strictEqual(stream.presence(grace)?.state, "offline")
+    })
+  )
+
   it.effect("polls an unknown user whose presence is read, at most every five minutes", () =>
     Effect.gen(function* () {
       const presences = yield* RemotePresences

@@ -3,14 +3,10 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { Effect, Latch } from "effect"
-import { makeSpareTime, pauseWithin } from "../../runtime/SpareTime.ts"
+import { makeSpareTime, pauseAfter } from "../../runtime/SpareTime.ts"
 
 /** How long a search waits for the directory to contain the newest changes. */
 const indexTimeout = "2 seconds"
-
-/** When the work begins after a change: what was sent is delivered first, and while the node is busy it waits for a pause. */
-const shortestDelay = "3 seconds"
-const longestDelay = "30 seconds"
 
 /** The parts of the time that the work in the background takes. */
 const shares = { atRest: 0.2, busy: 0.02 }
@@ -38,8 +34,7 @@ export const makeDirectoryIndexing = Effect.gen(function* () {
     "Keeping the user directory up to date",
     Effect.gen(function* () {
       yield* changed.await
-      yield* Effect.sleep(shortestDelay)
-      yield* pauseWithin(longestDelay)
+      yield* pauseAfter("3 seconds")
       changed.closeUnsafe()
       yield* indexSlowly
     })

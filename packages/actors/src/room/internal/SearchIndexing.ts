@@ -6,20 +6,13 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { SearchStore } from "@greenroom/store/SearchStore"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { Effect, Latch, Semaphore } from "effect"
-import { makeSpareTime, pauseWithin } from "../../runtime/SpareTime.ts"
+import { makeSpareTime, pauseAfter } from "../../runtime/SpareTime.ts"
 
 /**
  * The part of the time that indexing takes while the node is busy, by how many events are missing. What is indexed in a few seconds is
  * left to a pause, or to a search: PostgreSQL indexes 20,000 in about a second.
  */
 const busyShare = (missing: number): number => (missing < 200_000 ? 0.01 : missing < 1_000_000 ? 0.1 : 1)
-
-/**
- * When indexing begins after an event: what was sent is delivered first, and what follows it soon is indexed with it. While the node is
- * busy it waits for a pause.
- */
-const shortestDelay = "5 seconds"
-const longestDelay = "30 seconds"
 
 /** The part at rest: clients read then what was sent before. */
 const shareAtRest = 0.2
@@ -68,8 +61,8 @@ export const makeSearchIndexing = Effect.gen(function* () {
     "Indexing what is said in rooms",
     Effect.gen(function* () {
       yield* grown.await
-      yield* Effect.sleep(shortestDelay)
-      yield* pauseWithin(longestDelay)
+      // What follows an event soon is indexed with it.
+      yield* pauseAfter("5 seconds")
       yield* Effect.repeat(indexSlowly, { until: (isDone) => isDone })
     })
   )
