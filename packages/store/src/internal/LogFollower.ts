@@ -60,14 +60,17 @@ export const makeLogFollower = Effect.fnUntraced(function* (
   let position = start
   let readUpTo = start
   let current: LogSlice
+  /** The last transaction that a wake-up has named, and whether one named none since the last read. */
   let wokenBy = 0
+  let mayHaveMore = false
   let behindSince: number | undefined
   let rereads = false
 
   const hasReached = (xid: number) => !rereads && comparePositions(readUpTo, endOfTransaction(xid)) >= 0
 
   const wake = (xid?: number) => {
-    if (xid !== undefined) {
+    if (xid === undefined) mayHaveMore = true
+    else {
       if (hasReached(xid)) return
       wokenBy = Math.max(wokenBy, xid)
       behindSince ??= monotonicMillisUnsafe(clock)
@@ -102,12 +105,14 @@ export const makeLogFollower = Effect.fnUntraced(function* (
     return slice
   })
 
+  /** A transaction that was named during a read may have been in it: that needs no other read. */
   const readAll = Effect.gen(function* () {
     let pause = firstPause
-    while (true) {
+    while (mayHaveMore || !hasReached(wokenBy)) {
+      mayHaveMore = false
       const slice = yield* advance()
-      if (!slice.complete) continue
-      if (hasReached(wokenBy)) break
+      if (!slice.complete) mayHaveMore = true
+      if (mayHaveMore || hasReached(wokenBy)) continue
       // The database's transactions end in their own time, also if the clock is a test's.
       yield* Effect.promise(() => pauseFor(pause))
       pause = slice.events.length > 0 ? firstPause : Math.min(2 * pause, longestPause)
@@ -118,7 +123,7 @@ export const makeLogFollower = Effect.fnUntraced(function* (
   const readWhenWoken = Effect.gen(function* () {
     yield* woken.await
     woken.closeUnsafe()
-    yield* Effect.onError(readAll, () => Effect.sync(() => woken.openUnsafe()))
+    yield* Effect.onError(readAll, () => Effect.sync(() => wake()))
   })
   yield* keepRunning("Reading the event log", readWhenWoken, { pause: retryInterval })
 

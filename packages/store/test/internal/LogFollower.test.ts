@@ -67,6 +67,42 @@ describe("LogFollower", () => {
     })
   )
 
+  it.effect("a transaction that is named during the read that reaches it needs no other read", () =>
+    Effect.gen(function* () {
+      let reads = 0
+      const follower = yield* makeLogFollower(endOfTransaction(0), () =>
+        Effect.sync(() => {
+          reads++
+          follower.wake(reads)
+          return sliceUpTo(reads)
+        })
+      )
+      for (const xid of [1, 2]) {
+        follower.wake(xid)
+        yield* follower.reached(xid)
+        yield* Effect.yieldNow.pipe(Effect.repeat({ times: 10 }))
+        expect(reads).toBe(xid)
+      }
+    })
+  )
+
+  it.effect("a notification without a transaction during a read needs another read", () =>
+    Effect.gen(function* () {
+      let reads = 0
+      const follower = yield* makeLogFollower(endOfTransaction(0), () =>
+        Effect.sync(() => {
+          reads++
+          if (reads === 1) follower.wake()
+          return sliceUpTo(reads)
+        })
+      )
+      follower.wake(1)
+      yield* follower.reached(2)
+      yield* Effect.yieldNow.pipe(Effect.repeat({ times: 10 }))
+      expect(reads).toBe(2)
+    })
+  )
+
   it.effect("a slice that was cut is followed by the next one, though nothing is known of further transactions", () =>
     Effect.gen(function* () {
       const slices = [sliceUpTo(1, { complete: false }), sliceUpTo(2)]
