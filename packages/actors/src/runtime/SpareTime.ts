@@ -8,8 +8,8 @@ import { Duration, Effect } from "effect"
 /** From which part of the time on in which the event loop works the node counts as busy. */
 const busyUtilization = 0.1
 
-/** How long a break lasts at most, so that a pause of the node is noticed. */
-const longestBreak = Duration.seconds(1)
+/** How often a long break looks whether the node rests, in ms. */
+const breakPart = 1_000
 
 /** How long the node must have rested for a pause, and how long work waits for one at most. */
 const shortestPause = Duration.seconds(1)
@@ -35,16 +35,24 @@ export const pauseWithin = (longest: Duration.Input): Effect.Effect<void> =>
 export const pauseAfter = (delay: Duration.Input): Effect.Effect<void> =>
   Effect.andThen(Effect.sleep(delay), pauseWithin(longestWait))
 
-/** Makes what runs a piece of work and then takes a break. Its length follows from what the node did in the last break. */
-export const makeSpareTime = Effect.sync(() => {
-  let isBusy = true
-  return <A, E, R>(work: Effect.Effect<A, E, R>, shares: (result: A) => Shares): Effect.Effect<A, E, R> =>
-    Effect.gen(function* () {
-      const [took, result] = yield* Effect.timed(work)
-      const { atRest, busy } = shares(result)
-      const before = performance.eventLoopUtilization()
-      yield* Effect.sleep(Duration.min(longestBreak, Duration.times(took, 1 / (isBusy ? busy : atRest) - 1)))
-      isBusy = isBusySince(before)
-      return result
-    })
+/**
+ * Runs a piece of work and then takes a break, so that the work takes its share of the time. A break in which the node is busy is as long as
+ * the share of a busy node asks, and ends with a second of rest.
+ */
+export const inSpareTime = Effect.fnUntraced(function* <A, E, R>(
+  work: Effect.Effect<A, E, R>,
+  shares: (result: A) => Shares
+) {
+  const [took, result] = yield* Effect.timed(work)
+  const { atRest, busy } = shares(result)
+  const breakFor = (share: number) => Duration.toMillis(took) * (1 / share - 1)
+  let left = breakFor(atRest)
+  for (let rested = 0; left > 0; ) {
+    const part = Math.min(breakPart, left)
+    const before = performance.eventLoopUtilization()
+    yield* Effect.sleep(part)
+    rested += part
+    left = breakFor(isBusySince(before) ? busy : atRest) - rested
+  }
+  return result
 })

@@ -3,7 +3,7 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { UserDirectoryStore } from "@greenroom/store/UserDirectoryStore"
 import { Effect, Latch } from "effect"
-import { makeSpareTime, pauseAfter } from "../../runtime/SpareTime.ts"
+import { inSpareTime, pauseAfter } from "../../runtime/SpareTime.ts"
 
 /** How long a search waits for the directory to contain the newest changes. */
 const indexTimeout = "2 seconds"
@@ -23,7 +23,6 @@ export const makeDirectoryIndexing = Effect.gen(function* () {
       if (events.some(({ event }) => types.has(event.type))) changed.openUnsafe()
     })
   )
-  const inSpareTime = yield* makeSpareTime
   const isDone = (done: boolean) => done
   const indexAll = Effect.repeat(directory.indexNext, { until: isDone })
   const indexSlowly = Effect.repeat(

@@ -6,7 +6,7 @@ import { EventLog } from "@greenroom/store/EventLog"
 import { SearchStore } from "@greenroom/store/SearchStore"
 import { keepRunning } from "@greenroom/store/Supervision"
 import { Effect, Latch, Semaphore } from "effect"
-import { makeSpareTime, pauseAfter } from "../../runtime/SpareTime.ts"
+import { inSpareTime, pauseAfter } from "../../runtime/SpareTime.ts"
 
 /**
  * The part of the time that indexing takes while the node is busy, by how many events are missing. What is indexed in a few seconds is
@@ -33,7 +33,6 @@ export const makeSearchIndexing = Effect.gen(function* () {
   )
   // Whoever waits for the lock finds the work of the others done.
   const lock = yield* Semaphore.make(1)
-  const inSpareTime = yield* makeSpareTime
   const indexAll = lock.withPermit(
     Effect.suspend(() => {
       const before = seen
