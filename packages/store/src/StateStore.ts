@@ -4,6 +4,7 @@
  * others costs one row; a chain whose deltas outgrow the state itself is followed by one that begins with a snapshot.
  */
 import type { Event } from "@greenroom/protocol/Event"
+import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { splitStateKey, stateKeyOf } from "@greenroom/room/RoomVersion"
 import { sharedParts } from "@greenroom/room/SharedParts"
 import { Context, Effect, identity, Layer, type Option } from "effect"
@@ -87,6 +88,8 @@ export class StateStore extends Context.Service<
       states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
       only?: StateSelection
     ) => Effect.Effect<ReadonlyArray<StateEntry>>
+    /** Events of a room's present state; none if this server does not take part in the room. */
+    readonly readCurrent: (roomId: RoomId, only: StateSelection) => Effect.Effect<ReadonlyArray<StateEntry>>
     /** The whole state of a room, to stay in memory: what its events repeat is there once (`sharedParts`). */
     readonly load: (roomNid: number, ref: StateRef) => Effect.Effect<ReadonlyArray<StateEntry>>
     /** Some keys of several states, of each its own. */
@@ -128,24 +131,30 @@ export class StateStore extends Context.Service<
 
       const parentOfWalked = sql.literal(parentOf("walk"))
 
-      /** The table expression `walk`: for each state its chain and the parents of that, with the distance (`height`). */
-      const walkOf = (states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>) => sql`
+      /** States as a table. */
+      const given = (states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>) => sql`
+        unnest(
+          ${bigints(states.map((state) => state.roomNid))}::bigint[],
+          ${bigints(states.map((state) => state.ref.chain))}::bigint[],
+          ${integers(states.map((state) => state.ref.seq))}::integer[]
+        ) AS wanted (room_nid, chain, seq)`
+
+      /** The same of the present state of a room. */
+      const currentOf = (roomId: RoomId) => sql`(
+          SELECT room_nid, current_chain, current_seq FROM rooms
+          WHERE room_id = ${roomId} AND current_chain IS NOT NULL
+        ) AS wanted (room_nid, chain, seq)`
+
+      /** The table expression `walk`: for each state of a table its chain and the parents of that, with the distance (`height`). */
+      const walkOf = (wanted: Statement.Fragment) => sql`
         walk (room_nid, chain, seq, height) AS (
-          SELECT room_nid, chain, seq, 0
-          FROM unnest(
-            ${bigints(states.map((state) => state.roomNid))}::bigint[],
-            ${bigints(states.map((state) => state.ref.chain))}::bigint[],
-            ${integers(states.map((state) => state.ref.seq))}::integer[]
-          ) AS wanted (room_nid, chain, seq)
+          SELECT room_nid, chain, seq, 0 FROM ${wanted}
           UNION ALL
           SELECT walk.room_nid, parent.chain, parent.seq, walk.height + 1 FROM walk ${parentOfWalked}
         )`
 
-      const entries = (
-        states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
-        filter: Statement.Fragment
-      ) => sql`
-        WITH RECURSIVE ${walkOf(states)}
+      const entries = (wanted: Statement.Fragment, filter: Statement.Fragment) => sql`
+        WITH RECURSIVE ${walkOf(wanted)}
         SELECT DISTINCT ON (walk.room_nid, delta.type, delta.state_key)
           walk.room_nid, delta.type, delta.state_key, delta.event_nid
         FROM walk CROSS JOIN LATERAL (
@@ -162,6 +171,21 @@ export class StateStore extends Context.Service<
         yield* expectRows(Number(row?.members ?? 0))
       })
 
+      /** The condition on deltas by which a state is read in part. */
+      const selected = (only: StateSelection = {}) =>
+        only.key !== undefined
+          ? sql`AND delta.type = ${only.key[0]} AND delta.state_key = ${only.key[1]}`
+          : only.keys !== undefined
+            ? sql`AND (delta.type, delta.state_key) IN (
+                SELECT * FROM unnest(
+                  ${texts(only.keys.map(([type]) => type))}::text[],
+                  ${texts(only.keys.map(([, stateKey]) => stateKey))}::text[]))`
+            : only.types !== undefined
+              ? sql`AND delta.type = ANY (${texts(only.types)}::text[])`
+              : only.except !== undefined
+                ? sql`AND (delta.type < ${only.except} OR delta.type > ${only.except})`
+                : sql.literal("")
+
       const read = Effect.fnUntraced(function* (
         states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
         only?: StateSelection
@@ -170,28 +194,18 @@ export class StateStore extends Context.Service<
         if (only === undefined || only.types?.includes("m.room.member")) {
           yield* expectMembers(states.map(({ roomNid }) => roomNid))
         }
-        const filter =
-          only?.key !== undefined
-            ? sql`AND delta.type = ${only.key[0]} AND delta.state_key = ${only.key[1]}`
-            : only?.keys !== undefined
-              ? sql`AND (delta.type, delta.state_key) IN (
-                  SELECT * FROM unnest(
-                    ${texts(only.keys.map(([type]) => type))}::text[],
-                    ${texts(only.keys.map(([, stateKey]) => stateKey))}::text[]))`
-              : only?.types !== undefined
-                ? sql`AND delta.type = ANY (${texts(only.types)}::text[])`
-                : only?.except !== undefined
-                  ? sql`AND (delta.type < ${only.except} OR delta.type > ${only.except})`
-                  : sql.literal("")
-        return yield* eventsOf(entries(states, filter))
+        return yield* eventsOf(entries(given(states), selected(only)))
       }, Effect.orDie)
 
+      const readCurrent = (roomId: RoomId, only: StateSelection) =>
+        Effect.orDie(eventsOf(entries(currentOf(roomId), selected(only))))
+
       const load = (roomNid: number, ref: StateRef) =>
-        Effect.orDie(eventsOf(entries([{ roomNid, ref }], sql.literal("")), sharing))
+        Effect.orDie(eventsOf(entries(given([{ roomNid, ref }]), sql.literal("")), sharing))
 
       const sizes = (states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>) =>
         sql<{ readonly room_nid: bigint; readonly size: bigint }>`
-          SELECT room_nid, count(*) AS size FROM (${entries(states, sql.literal(""))}) AS newest
+          SELECT room_nid, count(*) AS size FROM (${entries(given(states), sql.literal(""))}) AS newest
           WHERE event_nid IS NOT NULL GROUP BY room_nid`.pipe(
           Effect.map((rows) => new Map(rows.map(({ room_nid, size }) => [Number(room_nid), Number(size)]))),
           Effect.orDie
@@ -203,7 +217,7 @@ export class StateStore extends Context.Service<
         )
         if (wanted.length === 0) return []
         const newest = sql`
-          WITH RECURSIVE ${walkOf(states)}
+          WITH RECURSIVE ${walkOf(given(states))}
           SELECT DISTINCT ON (key.room_nid, key.type, key.state_key) key.room_nid, delta.event_nid
             FROM unnest(
               ${bigints(wanted.map(({ roomNid }) => roomNid))}::bigint[],
@@ -250,7 +264,7 @@ export class StateStore extends Context.Service<
       const readIds = Effect.fnUntraced(function* (ref: StateRef) {
         const rows = yield* sql<StateIdRow>`
           SELECT state.type, state.state_key, events.event_id, events.nid
-          FROM (${entries([{ roomNid: 0, ref }], sql.literal(""))}) AS state CROSS JOIN LATERAL (
+          FROM (${entries(given([{ roomNid: 0, ref }]), sql.literal(""))}) AS state CROSS JOIN LATERAL (
             SELECT event_id, nid FROM events WHERE events.nid = state.event_nid OFFSET 0
           ) AS events`
         return new Map(rows.map((row) => [stateKeyOf(row.type, row.state_key), toStateId(row)]))
@@ -295,6 +309,7 @@ export class StateStore extends Context.Service<
       return StateStore.of({
         chains,
         read,
+        readCurrent,
         load,
         sizes,
         readEach,

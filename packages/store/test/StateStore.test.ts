@@ -1,4 +1,5 @@
 import { assert, layer } from "@effect/vitest"
+import type { RoomId } from "@greenroom/protocol/Identifiers"
 import { stateKeyOf } from "@greenroom/room/RoomVersion"
 import { Effect, Layer, Option, Schema } from "effect"
 import { EventLog } from "../src/EventLog.ts"
@@ -82,7 +83,7 @@ const build = Effect.fnUntraced(function* (steps: ReadonlyArray<typeof Step.Type
     }
     points.push(point)
   }
-  yield* log.append({ ...commit, chains, deltas })
+  yield* log.append({ ...commit, chains, deltas, summary: { ...commit.summary, currentState: point.ref } })
   return { writer, points, commit }
 })
 
@@ -109,6 +110,8 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("StateStore", (it) =>
         )
         const one = yield* states.read([{ roomNid: writer.roomNid, ref }], { key: ["m.room.name", ""] })
         assert.strictEqual(one[0]?.nid, state.get(stateKeyOf("m.room.name", "")))
+        assert.deepStrictEqual(yield* states.readCurrent(writer.roomId, { types: ["m.room.member"] }), members)
+        assert.deepStrictEqual(yield* states.readCurrent(writer.roomId, { key: ["m.room.name", ""] }), one)
       }),
     { arbitrary: { runs: 40 } }
   )
@@ -180,6 +183,8 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("StateStore", (it) =>
       assert.deepStrictEqual(new Set(of(a.writer.roomNid)), new Set(early.state.values()))
       assert.deepStrictEqual(new Set(of(b.writer.roomNid)), new Set(late.state.values()))
       assert.deepStrictEqual(yield* states.read([]), [])
+      const unknown = yield* states.readCurrent("!unknown:example.org" as RoomId, { types })
+      assert.deepStrictEqual(unknown, [])
     })
   )
 })

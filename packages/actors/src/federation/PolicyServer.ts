@@ -18,7 +18,7 @@ import * as MonotonicCache from "@greenroom/store/MonotonicCache"
 import { PolicyKeyStore } from "@greenroom/store/PolicyKeyStore"
 import { PolicyVerdictStore } from "@greenroom/store/PolicyVerdictStore"
 import { RoomStore } from "@greenroom/store/RoomStore"
-import { type StateKey, StateStore } from "@greenroom/store/StateStore"
+import { type StateKey, type StateSelection, StateStore } from "@greenroom/store/StateStore"
 import { Clock, Context, Effect, Layer, Option, Result } from "effect"
 import { PolicyConfig } from "../policy/PolicyConfig.ts"
 import { firstRefusal, type ListedRule, policyLists, textOf } from "../policy/PolicyRules.ts"
@@ -72,31 +72,20 @@ const make = Effect.gen(function* () {
   const publicKey = key === undefined ? undefined : encodeBase64(exportVerifyKey(verifyKeyOf(key)))
 
   /** Events of the current state of a room; none if this server does not take part in it. */
-  const stateOf = Effect.fnUntraced(function* (roomId: RoomId, keys: ReadonlyArray<StateKey>) {
-    const found = yield* rooms.currentState(roomId)
-    if (Option.isNone(found)) return undefined
-    const { roomNid, state } = found.value
-    return (yield* states.read([{ roomNid, ref: state }], { keys })).map(({ event }) => event)
-  })
+  const stateOf = (roomId: RoomId, only: StateSelection) =>
+    Effect.map(states.readCurrent(roomId, only), (entries) => entries.map(({ event }) => event))
 
   const readLists = Effect.forEach(lists, (roomId) =>
-    Effect.flatMap(rooms.currentState(roomId), (found) =>
-      Option.isNone(found)
-        ? Effect.succeed([])
-        : Effect.map(
-            states.read([{ roomNid: found.value.roomNid, ref: found.value.state }], { types: ruleTypes }),
-            (entries) => entries.flatMap(({ event }) => listedRule(event))
-          )
-    )
+    Effect.map(stateOf(roomId, { types: ruleTypes }), (events) => events.flatMap(listedRule))
   ).pipe(Effect.map((found) => found.flat()))
   const listed = yield* MonotonicCache.make({ lookup: () => readLists, capacity: 1, timeToLive: listsFreshness })
 
   /** Fails with M_NOT_FOUND if another server, or none, is the policy server of the room. */
   const requirePolicy = Effect.fnUntraced(function* (roomId: RoomId) {
     const keys = policyTypes.map((type): StateKey => [type, ""])
-    const state = yield* stateOf(roomId, keys)
+    const state = yield* stateOf(roomId, { keys })
     const policy = policyIn(
-      (type) => state?.find((event) => event.type === type),
+      (type) => state.find((event) => event.type === type),
       (server) => server === serverName
     )
     const named = policy?.keys.get(policyKeyId)
@@ -118,7 +107,7 @@ const make = Effect.gen(function* () {
     const earlier = yield* verdicts.find(event.event_id)
     if (earlier !== undefined) return earlier.refusal
     const now = yield* Clock.currentTimeMillis
-    const [member] = (yield* stateOf(event.room_id, [["m.room.member", event.sender]])) ?? []
+    const [member] = yield* stateOf(event.room_id, { key: ["m.room.member", event.sender] })
     const joinedAt = member?.content.membership === "join" ? member.origin_server_ts : undefined
     const question = {
       event,

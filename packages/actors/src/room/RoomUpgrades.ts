@@ -102,10 +102,7 @@ const make = Effect.gen(function* () {
 
   /** The room that the tombstone names. */
   const replacementOf = Effect.fnUntraced(function* (roomId: RoomId) {
-    const current = Option.getOrUndefined(yield* roomStore.currentState(roomId))
-    if (current === undefined) return undefined
-    const at = { roomNid: current.roomNid, ref: current.state }
-    const [tombstone] = yield* states.read([at], { key: ["m.room.tombstone", ""] })
+    const [tombstone] = yield* states.readCurrent(roomId, { key: ["m.room.tombstone", ""] })
     return tombstone?.event.content.replacement_room
   })
 

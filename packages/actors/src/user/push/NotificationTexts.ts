@@ -2,9 +2,8 @@
  * The names that a notification shows beside the event: of the room and of the sender, by the current state.
  */
 import { contentText } from "@greenroom/protocol/Event"
-import { RoomStore } from "@greenroom/store/RoomStore"
 import { StateStore } from "@greenroom/store/StateStore"
-import { Effect, Option } from "effect"
+import { Effect } from "effect"
 import type { Notification } from "./Notifications.ts"
 
 /** The texts by which a notification names its room, sender and content. */
@@ -16,22 +15,19 @@ export interface NotificationTexts {
 }
 
 export const makeNotificationTexts = Effect.gen(function* () {
-  const rooms = yield* RoomStore
   const states = yield* StateStore
 
   return Effect.fnUntraced(function* ({
     event,
     roomId
   }: Pick<Notification, "event" | "roomId">): Effect.fn.Return<NotificationTexts> {
-    const current = Option.getOrUndefined(yield* rooms.currentState(roomId))
     const keys = [
       ["m.room.name", ""] as const,
       ["m.room.canonical_alias", ""] as const,
       ["m.room.encryption", ""] as const,
       ["m.room.member", event.sender] as const
     ]
-    const state =
-      current === undefined ? [] : yield* states.read([{ roomNid: current.roomNid, ref: current.state }], { keys })
+    const state = yield* states.readCurrent(roomId, { keys })
     const find = (type: string) => state.find((entry) => entry.event.type === type)?.event
     return {
       senderName: contentText(find("m.room.member"), "displayname"),
