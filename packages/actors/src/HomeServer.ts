@@ -250,8 +250,6 @@ const stores = (options: HomeServerOptions) =>
     OutgoingMailStore.layer,
     ForgottenRoomStore.layer,
     ReportStore.layer,
-    UnfinishedMembershipStore.layer,
-    UnfinishedUpgradeStore.layer,
     UserDirectoryStore.layer,
     LoginAttemptStore.layer,
     LoginSessionStore.layer,
@@ -264,7 +262,6 @@ const stores = (options: HomeServerOptions) =>
     RemoteDeviceListStore.layer(options.serverName),
     RelationStore.layer,
     RoomServerStore.layer,
-    RoomStore.layer,
     ServerSettings.layer(options.serverName),
     SessionSignals.layer,
     ShardFenceStore.layer,
@@ -295,8 +292,11 @@ const storesOfLog = Layer.mergeAll(
   OutgoingStore.layer,
   ReceiptStore.layer,
   ReceivedTransactionStore.layer,
+  RoomStore.layer,
   ShortLivedStore.layer,
-  ToDeviceStore.layer
+  ToDeviceStore.layer,
+  UnfinishedMembershipStore.layer,
+  UnfinishedUpgradeStore.layer
 )
 
 /** The actors, with the services through which they reach other servers. */

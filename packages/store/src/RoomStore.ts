@@ -4,6 +4,7 @@
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer, Option } from "effect"
 import { SqlClient } from "effect/sql"
+import { EventLog } from "./EventLog.ts"
 import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import {
   type EndOfMembership,
@@ -111,16 +112,21 @@ export class RoomStore extends Context.Service<
     RoomStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const log = yield* EventLog
 
       // These two changes are on the disk with the first commit to the room, and mean nothing before it.
       const prepare = (roomId: RoomId, version: string, visibility: "public" | "private") =>
-        sql`WITH ${asynchronousCommit(sql)}
+        sql<{ xid: string }>`
+            WITH ${asynchronousCommit(sql)}
             INSERT INTO rooms (room_id, version, visibility, created_at)
             SELECT ${roomId}, ${version}, ${visibility}, extract(epoch FROM now()) * 1000 FROM asynchronous_commit
             ON CONFLICT (room_id) DO UPDATE SET version = EXCLUDED.version
             WHERE rooms.current_chain IS NULL AND rooms.version <> EXCLUDED.version
-            RETURNING 1`.pipe(
-          Effect.map((rows) => rows.length > 0),
+            RETURNING log_xid()::text AS xid`.pipe(
+          Effect.map(([row]) => {
+            if (row !== undefined) log.wroteNothing(Number(row.xid))
+            return row !== undefined
+          }),
           Effect.orDie
         )
 
@@ -142,14 +148,16 @@ export class RoomStore extends Context.Service<
           joined_depth: bigint
           shows_members: boolean | null
           forward_extremities: ReadonlyArray<string>
+          xid: string
         }>`
           WITH ${asynchronousCommit(sql)}
           UPDATE rooms SET fence = fence + 1 FROM asynchronous_commit WHERE room_id = ${roomId}
           RETURNING
             room_nid, version, fence, current_chain, current_seq, joined_members, joined_depth, shows_members,
-            forward_extremities`
+            forward_extremities, log_xid()::text AS xid`
         const row = rows[0]
         if (row === undefined) return Option.none<OpenedRoom>()
+        log.wroteNothing(Number(row.xid))
         const extremities = row.forward_extremities.length === 0 ? [] : yield* endsOf(row.forward_extremities)
         return Option.some<OpenedRoom>({
           roomNid: Number(row.room_nid),

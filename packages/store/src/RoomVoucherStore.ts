@@ -7,6 +7,7 @@
 import type { RoomId, ServerName } from "@greenroom/protocol/Identifiers"
 import { Clock, Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { EventLog } from "./EventLog.ts"
 import { asynchronousCommit } from "./internal/asynchronousCommit.ts"
 import { texts } from "./PgArrays.ts"
 
@@ -26,6 +27,7 @@ export class RoomVoucherStore extends Context.Service<
     RoomVoucherStore,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
+      const log = yield* EventLog
       return RoomVoucherStore.of({
         find: (roomIds) =>
           sql<{ room_id: string; servers: ReadonlyArray<string> }>`
@@ -39,12 +41,16 @@ export class RoomVoucherStore extends Context.Service<
         add: (roomId, serverName) =>
           Effect.flatMap(
             Clock.currentTimeMillis,
-            (now) => sql`
+            (now) => sql<{ xid: string }>`
               WITH ${asynchronousCommit(sql)}
               INSERT INTO room_vouchers (room_id, server_name, joined_at)
               SELECT ${roomId}, ${serverName}, ${now}::bigint FROM asynchronous_commit
-              ON CONFLICT (room_id, server_name) DO UPDATE SET joined_at = excluded.joined_at`
-          ).pipe(Effect.asVoid, Effect.orDie)
+              ON CONFLICT (room_id, server_name) DO UPDATE SET joined_at = excluded.joined_at
+              RETURNING log_xid()::text AS xid`
+          ).pipe(
+            Effect.map(([row]) => log.wroteNothing(Number(row!.xid))),
+            Effect.orDie
+          )
       })
     })
   )

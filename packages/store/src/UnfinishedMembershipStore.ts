@@ -6,6 +6,7 @@ import type { RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { EventLog } from "./EventLog.ts"
 import { makeUnfinishedWork, type UnfinishedWork } from "./internal/unfinishedWork.ts"
 import { texts } from "./PgArrays.ts"
 
@@ -41,8 +42,8 @@ export class UnfinishedMembershipStore extends Context.Service<
 >()("greenroom/store/UnfinishedMembershipStore") {
   static readonly layer = Layer.effect(
     UnfinishedMembershipStore,
-    Effect.map(SqlClient.SqlClient, (sql) =>
-      makeUnfinishedWork<UnfinishedMembership, Row>(sql, {
+    Effect.map(Effect.all([SqlClient.SqlClient, EventLog]), ([sql, log]) =>
+      makeUnfinishedWork<UnfinishedMembership, Row>(sql, log, {
         kind: "unfinished memberships",
         table: "unfinished_memberships",
         columns: {

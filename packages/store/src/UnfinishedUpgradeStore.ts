@@ -4,6 +4,7 @@
 import type { EventId, RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import { EventLog } from "./EventLog.ts"
 import { makeUnfinishedWork, type UnfinishedWork } from "./internal/unfinishedWork.ts"
 import { texts } from "./PgArrays.ts"
 
@@ -33,8 +34,8 @@ export class UnfinishedUpgradeStore extends Context.Service<
 >()("greenroom/store/UnfinishedUpgradeStore") {
   static readonly layer = Layer.effect(
     UnfinishedUpgradeStore,
-    Effect.map(SqlClient.SqlClient, (sql) =>
-      makeUnfinishedWork<UnfinishedUpgrade, Row>(sql, {
+    Effect.map(Effect.all([SqlClient.SqlClient, EventLog]), ([sql, log]) =>
+      makeUnfinishedWork<UnfinishedUpgrade, Row>(sql, log, {
         kind: "unfinished upgrades",
         table: "unfinished_upgrades",
         columns: {

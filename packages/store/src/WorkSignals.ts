@@ -6,7 +6,7 @@
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
 import { logEpochs } from "./LogEpoch.ts"
-import { rowsOf } from "./LogKind.ts"
+import { type LogRows, ofKind, rowsOf } from "./LogKind.ts"
 import type { LogSlice } from "./LogSlice.ts"
 import { shortLivedRows } from "./ShortLivedRow.ts"
 
@@ -27,12 +27,22 @@ export type WorkKind =
 const keyOf = (kind: WorkKind): string => `work ${kind}`
 
 /**
- * The statement that signals work, if `condition` (SQL) holds. It is run in the transaction that stores the work, or ends the statement that
+ * The statement that signals work, for each row of `from` (SQL), one at most; once without it. It is run in the transaction that stores the work, or ends the statement that
  * does.
  */
-export const signalWork = (sql: SqlClient.SqlClient, kind: WorkKind, condition: Fragment = sql``) => sql`
-  INSERT INTO short_lived (key, value) SELECT ${keyOf(kind)}, 'null' ${condition}
+export const signalWork = (sql: SqlClient.SqlClient, kind: WorkKind, from: Fragment = sql``) => sql`
+  INSERT INTO short_lived (key, value) SELECT ${keyOf(kind)}, 'null' ${from}
   ON CONFLICT (key) DO UPDATE SET xid = excluded.xid, nid = excluded.nid`
+
+/** What `signalWork` returns to those who ask for it: the position of the signal. */
+export interface SentSignal {
+  readonly xid: string
+  readonly nid: bigint
+}
+
+/** A signal that was sent, for the log of this node (`EventLog.committed`). */
+export const rowsOfSignal = (kind: WorkKind, { nid, xid }: SentSignal): LogRows =>
+  ofKind(shortLivedRows, [{ position: { xid: Number(xid), nid: Number(nid) }, row: { key: keyOf(kind), value: null } }])
 
 /** Whether a slice of the log signals work of this kind. */
 export const signalsWork = ({ rows }: LogSlice, kind: WorkKind): boolean =>

@@ -1,10 +1,16 @@
 import { assert, layer } from "@effect/vitest"
 import type { EventId, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
+import { EventLog } from "../src/EventLog.ts"
+import { readAfter } from "../src/internal/logReader.ts"
+import { type LogRow, rowsOf } from "../src/LogKind.ts"
+import { type ShortLivedRow, shortLivedRows } from "../src/ShortLivedRow.ts"
 import * as TestDatabase from "../src/testing/TestDatabase.ts"
 import { type UnfinishedMembership, UnfinishedMembershipStore } from "../src/UnfinishedMembershipStore.ts"
 import { type UnfinishedUpgrade, UnfinishedUpgradeStore } from "../src/UnfinishedUpgradeStore.ts"
+import { signalsWork } from "../src/WorkSignals.ts"
 
 const roomId = "!room:example.org" as RoomId
 const userId = "@ann:example.org" as UserId
@@ -28,7 +34,9 @@ const upgrade: UnfinishedUpgrade = {
   tombstone: "$before" as EventId
 }
 
-const stores = Layer.mergeAll(UnfinishedMembershipStore.layer, UnfinishedUpgradeStore.layer)
+const stores = Layer.mergeAll(UnfinishedMembershipStore.layer, UnfinishedUpgradeStore.layer).pipe(
+  Layer.provideMerge(EventLog.layer)
+)
 
 layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("unfinished work", (it) => {
   it.effect("is due after waits that double up to six hours, and is forgotten after a week", () =>
@@ -95,6 +103,32 @@ layer(stores.pipe(Layer.provideMerge(TestDatabase.layer)))("unfinished work", (i
       assert.strictEqual(yield* store.nextAt, start + 2 * hour)
       yield* store.remove(roomId, userId)
     })
+  )
+
+  it.effect("is signalled when it is new or has changed, as the database has the signal", () =>
+    Effect.gen(function* () {
+      const store = yield* UnfinishedUpgradeStore
+      const log = yield* EventLog
+      const sql = yield* SqlClient.SqlClient
+      const start = yield* log.currentPosition
+      const signals: Array<LogRow<ShortLivedRow>> = []
+      yield* log.follow((slice) =>
+        Effect.sync(() => {
+          if (signalsWork(slice, "unfinished upgrades")) signals.push(...rowsOf(slice.rows, shortLivedRows))
+        })
+      )
+      yield* store.put(upgrade)
+      yield* store.put(upgrade)
+      yield* log.caughtUp
+      assert.lengthOf(signals, 1)
+      yield* store.put({ ...upgrade, newVersion: "11" })
+      yield* log.caughtUp
+      assert.lengthOf(signals, 2)
+      const { rows } = yield* readAfter(sql, start, 100)
+      assert.deepStrictEqual(rowsOf(rows, shortLivedRows), signals.slice(-1))
+      yield* store.remove(roomId, userId)
+      assert.isUndefined(yield* store.find(roomId, userId))
+    }).pipe(Effect.scoped)
   )
 
   it.effect("a knock is kept, and not tried again", () =>

@@ -26,7 +26,7 @@ const stores = Layer.mergeAll(
   UnverifiedPduStore.layer
 )
 
-/** Needs `SqlClient`, `SigningKeys` and `HomeServerConfig`. */
+/** Needs `SqlClient`, `EventLog`, `SigningKeys` and `HomeServerConfig`. */
 export const layer = (options: FederationOptions = {}) =>
   Layer.mergeAll(
     PduVerification.layer,

@@ -10,7 +10,7 @@ import { isDraft } from "@greenroom/room/DraftRoomVersion"
 import { isRecommended, policyKeyId, type RoomPolicy } from "@greenroom/room/RoomPolicy"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
-import { Effect, Layer, Scope } from "effect"
+import { Effect, Fiber, Layer, Scope } from "effect"
 import { type KnownEvents, RemoteFailure, RemoteRooms } from "../room/RemoteRooms.ts"
 import { HomeServerConfig } from "../runtime/HomeServerConfig.ts"
 import { FederationClient } from "./FederationClient.ts"
@@ -173,13 +173,16 @@ const make = Effect.gen(function* () {
       ),
       failureOf
     )
+    const vouched = yield* Effect.forkScoped(verification.joinedThrough(roomId, destination))
     const returned = answer.event === undefined ? undefined : yield* verifyPdu(destination, version, answer.event)
     if (returned !== undefined && !isSame(returned, event)) {
       return yield* new RemoteFailure({ destination, reason: "another event came back than the join" })
     }
+    const lists = yield* verified
+    yield* Fiber.join(vouched)
     return {
       signed: returned === undefined ? undefined : withSignatures(event, returned),
-      ...(yield* verified),
+      ...lists,
       isPartial: answer.members_omitted === true
     }
   }, Effect.scoped)
@@ -227,7 +230,6 @@ const make = Effect.gen(function* () {
       const whole = yield* stateAt({ destination, version, roomId, at, known: alsoGiven }, destination)
       return { event: signed, state: whole.state, authChain: [...authChain, ...whole.authChain] }
     }),
-    joinedThrough: (destination, roomId) => verification.joinedThrough(roomId, destination),
     sendMembership: (destination, version, handshake, event) =>
       Effect.mapError(
         Effect.map(

@@ -113,7 +113,8 @@ export class RemoteRooms extends Context.Service<
       userId: UserId
     ) => Effect.Effect<{ readonly room_version: string; readonly event: JsonObject }, RemoteFailure>
     /**
-     * Sends the join of our user. The destination vouches for the keys of those who signed the state. With `known`, for
+     * Sends the join of our user. The destination vouches for the keys of those who signed the state, and from now on for keys in the
+     * room. With `known`, for
      * a room whose members are mostly known from an earlier stay, the state comes without members at first, and those
      * that are unknown are fetched before this returns: the state is always whole.
      */
@@ -123,8 +124,6 @@ export class RemoteRooms extends Context.Service<
       event: Event,
       known?: KnownEvents
     ) => Effect.Effect<RemoteJoin, RemoteFailure>
-    /** This server has joined the room through that one, which vouches for keys in it from now on. */
-    readonly joinedThrough: (destination: ServerName, roomId: RoomId) => Effect.Effect<void>
     /** Sends a leave or a knock of our user. Returns, after a knock, the state that the user is shown. */
     readonly sendMembership: (
       destination: ServerName,

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { EventId, RoomAlias, RoomId, ServerName, UserId } from "@greenroom/protocol/Identifiers"
 import { roomVersion } from "@greenroom/room/RoomVersions"
 import { generateSigningKey } from "@greenroom/room/Signing"
+import { EventLog } from "@greenroom/store/EventLog"
 import { makeLargeReads, smallRead } from "@greenroom/store/LargeReads"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -35,7 +36,7 @@ const world = Effect.fnUntraced(function* (options: FederationOptions = {}) {
       staticServers: { [name]: `127.0.0.1:${server.port}` },
       ...options
     }).pipe(
-      Layer.provide(SigningKeys.layer(ourName)),
+      Layer.provide(Layer.merge(SigningKeys.layer(ourName), EventLog.layer)),
       Layer.provide(Layer.succeed(HomeServerConfig, { serverName: ourName, dataDir: "unused" })),
       Layer.provide(Layer.fresh(TestDatabase.layer))
     )

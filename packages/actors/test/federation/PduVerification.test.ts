@@ -5,6 +5,7 @@ import { draftRoomVersion, isDraft } from "@greenroom/room/DraftRoomVersion"
 import type { RoomVersion } from "@greenroom/room/RoomVersion"
 import { roomVersion, roomVersions } from "@greenroom/room/RoomVersions"
 import { generateSigningKey, type SigningKey, verifyKeyOf } from "@greenroom/room/Signing"
+import { EventLog } from "@greenroom/store/EventLog"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
 import { Effect, Layer, Result } from "effect"
@@ -56,7 +57,7 @@ const verifier = Effect.gen(function* () {
   }
   const context = yield* Layer.build(
     FederationLayer.layer({ verifyCertificates: false, staticServers }).pipe(
-      Layer.provide(SigningKeys.layer(ourName)),
+      Layer.provide(Layer.merge(SigningKeys.layer(ourName), EventLog.layer)),
       Layer.provide(Layer.succeed(HomeServerConfig, { serverName: ourName, dataDir: "unused" })),
       Layer.provide(Layer.fresh(TestDatabase.layer))
     )

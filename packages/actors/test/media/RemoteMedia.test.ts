@@ -4,6 +4,7 @@
 import { createServer } from "node:https"
 import { assert, describe, it } from "@effect/vitest"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
+import { EventLog } from "@greenroom/store/EventLog"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { listenOnLoopback } from "@greenroom/store/testing/Loopback"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -40,7 +41,7 @@ const mediaOf = (port: number) => {
       RemoteMedia.layer.pipe(
         Layer.provide(FederationLayer.layer(options)),
         Layer.provide(Layer.succeed(FederationConfig, options)),
-        Layer.provide(SigningKeys.layer(ourName)),
+        Layer.provide(Layer.merge(SigningKeys.layer(ourName), EventLog.layer)),
         Layer.provide(Layer.succeed(HomeServerConfig, { serverName: ourName, dataDir: "unused" })),
         Layer.provide(Layer.fresh(TestDatabase.layer))
       )

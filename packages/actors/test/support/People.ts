@@ -29,8 +29,7 @@ export const stores = Layer.mergeAll(
   AccountStore.layer,
   PresenceListStore.layer,
   PresenceStore.layer,
-  ProfileStore.layer,
-  RoomStore.layer
+  ProfileStore.layer
 ).pipe(Layer.provideMerge(TestDatabase.layer))
 
 /** Messages are encoded as if they went to another process. */
@@ -39,9 +38,9 @@ export const runner = Layer.mergeAll(
   Layer.succeed(HomeServerConfig, { serverName, dataDir: "" })
 )
 
-/** Presence and typing, with the log that carries them. */
+/** Presence and typing, with the log that carries them, and the rooms that write to it. */
 export const ephemeralStream = EphemeralStream.layer.pipe(
-  Layer.provideMerge(ShortLivedStore.layer),
+  Layer.provideMerge(Layer.merge(RoomStore.layer, ShortLivedStore.layer)),
   Layer.provideMerge(EventLog.layer)
 )
 

@@ -6,7 +6,9 @@ import type { RoomId, UserId } from "@greenroom/protocol/Identifiers"
 import { Clock, Effect } from "effect"
 import type { SqlClient } from "effect/sql"
 import type { Fragment } from "effect/sql/Statement"
-import { signalWork, type WorkKind } from "../WorkSignals.ts"
+import type { EventLog } from "../EventLog.ts"
+import { rowsOfSignal, type SentSignal, signalWork, type WorkKind } from "../WorkSignals.ts"
+import { asynchronousCommit } from "./asynchronousCommit.ts"
 import { dueAt } from "./dueAt.ts"
 
 /** The key of a piece of work. */
@@ -22,7 +24,7 @@ export interface UnfinishedWork<A extends UserInRoom> {
    * age and its attempts.
    */
   readonly put: (work: A) => Effect.Effect<void>
-  /** The work is done, or given up. */
+  /** The work is done, or given up. A crash of the database may bring it back, where nothing was committed since. */
   readonly remove: (roomId: RoomId, userId: UserId) => Effect.Effect<void>
   readonly find: (roomId: RoomId, userId: UserId) => Effect.Effect<A | undefined>
   /**
@@ -40,6 +42,7 @@ const longestWait = 6 * 3_600_000
 
 export const makeUnfinishedWork = <A extends UserInRoom, Row extends object>(
   sql: SqlClient.SqlClient,
+  log: EventLog["Service"],
   options: {
     readonly kind: WorkKind
     readonly table: string
@@ -62,21 +65,35 @@ export const makeUnfinishedWork = <A extends UserInRoom, Row extends object>(
   const read = (row: Found): A => ({ roomId: row.room_id, userId: row.user_id, ...options.read(row) }) as unknown as A
 
   return {
-    put: Effect.fnUntraced(function* (work) {
-      const now = yield* Clock.currentTimeMillis
-      const values = sql.csv(Object.values(options.columns).map((valueOf) => valueOf(work)))
-      const stored = sql`
+    put: Effect.fnUntraced(
+      function* (work) {
+        const now = yield* Clock.currentTimeMillis
+        const values = sql.csv(Object.values(options.columns).map((valueOf) => valueOf(work)))
+        const stored = sql`
         INSERT INTO ${table} AS before (room_id, user_id, ${columns}, since, retry_at)
         VALUES (${work.roomId}, ${work.userId}, ${values}, ${now}, ${now + firstWait(work)})
         ON CONFLICT (room_id, user_id) DO UPDATE SET
           (${columns}, since, attempts, retry_at) = ROW (${columnsOf("excluded")}, excluded.since, 0, excluded.retry_at)
         WHERE (${columnsOf("before")}) IS DISTINCT FROM (${columnsOf("excluded")})
         RETURNING 1`
-      yield* sql`WITH stored AS (${stored}) ${signalWork(sql, kind, sql`WHERE EXISTS (SELECT FROM stored)`)}`
-    }, Effect.orDie),
+        const [signal] = yield* sql<SentSignal>`
+        WITH setting AS MATERIALIZED (SELECT set_config('greenroom.wakes_others', ${log.wakesOthers() ? "on" : "off"}, true)),
+        stored AS (${stored}) ${signalWork(sql, kind, sql`FROM setting WHERE EXISTS (SELECT FROM stored)`)}
+        RETURNING xid::text AS xid, nid`
+        if (signal !== undefined) log.committed(Number(signal.xid), rowsOfSignal(kind, signal))
+      },
+      Effect.onError(() => Effect.sync(() => log.committed(undefined))),
+      Effect.orDie
+    ),
 
     remove: (roomId, userId) =>
-      sql`DELETE FROM ${table} WHERE room_id = ${roomId} AND user_id = ${userId}`.pipe(Effect.asVoid, Effect.orDie),
+      sql<{ xid: string }>`
+          WITH ${asynchronousCommit(sql)}
+          DELETE FROM ${table} USING asynchronous_commit WHERE room_id = ${roomId} AND user_id = ${userId}
+          RETURNING log_xid()::text AS xid`.pipe(
+        Effect.map(([row]) => (row === undefined ? undefined : log.wroteNothing(Number(row.xid)))),
+        Effect.orDie
+      ),
 
     find: (roomId, userId) =>
       sql<Found>`SELECT * FROM ${table} WHERE room_id = ${roomId} AND user_id = ${userId}`.pipe(

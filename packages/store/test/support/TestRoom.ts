@@ -11,12 +11,8 @@ import { RoomStore } from "../../src/RoomStore.ts"
 import { StateStore } from "../../src/StateStore.ts"
 
 /** The services over one database, as one node has them. */
-export const stores = Layer.mergeAll(
-  AuthChainStore.layer,
-  EventLog.layer,
-  EventStore.layer,
-  RoomStore.layer,
-  StateStore.layer
+export const stores = Layer.mergeAll(AuthChainStore.layer, EventStore.layer, RoomStore.layer, StateStore.layer).pipe(
+  Layer.provideMerge(EventLog.layer)
 )
 
 export const alice = "@alice:example.org" as UserId

@@ -134,7 +134,6 @@ export const makeOutgoingJoins = Effect.fnUntraced(function* (
     answer: RemoteState
   ) {
     const room = yield* loadAs(version)
-    yield* remote.joinedThrough(server, roomId)
     if (room.isOurs) return false
     yield* Effect.catchTag(install(room, event, answer, server), "M_FORBIDDEN", ({ error }) =>
       Effect.fail(new RemoteFailure({ destination: server, reason: error, errcode: "M_FORBIDDEN" }))

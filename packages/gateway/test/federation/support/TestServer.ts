@@ -20,6 +20,7 @@ import type { Transaction } from "@greenroom/protocol/federation/Transaction"
 import type { ServerName } from "@greenroom/protocol/Identifiers"
 import type { JsonObject } from "@greenroom/protocol/Json"
 import { NotFound } from "@greenroom/protocol/MatrixError"
+import { EventLog } from "@greenroom/store/EventLog"
 import { SigningKeys } from "@greenroom/store/SigningKeys"
 import { temporaryDirectory } from "@greenroom/store/testing/Loopback"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
@@ -153,7 +154,7 @@ export const server = (
         Layer.provideMerge(Layer.mergeAll(noInvites, noRooms, noFiles, noKeys, noPolicies)),
         Layer.provideMerge(Layer.sync(Received, () => ({ transactions: [], pdus: [], heardFrom: [] }))),
         Layer.provideMerge(FederationLayer.layer({ verifyCertificates: false, ...federation })),
-        Layer.provideMerge(SigningKeys.layer(serverName)),
+        Layer.provideMerge(Layer.merge(SigningKeys.layer(serverName), EventLog.layer)),
         Layer.provideMerge(Layer.merge(Layer.succeed(HomeServerConfig, { serverName, dataDir }), Departure.layer)),
         Layer.provideMerge(Layer.fresh(TestDatabase.layer)),
         Layer.provideMerge(NodeCrypto.layer)
