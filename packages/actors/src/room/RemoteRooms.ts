@@ -114,9 +114,8 @@ export class RemoteRooms extends Context.Service<
     ) => Effect.Effect<{ readonly room_version: string; readonly event: JsonObject }, RemoteFailure>
     /**
      * Sends the join of our user. The destination vouches for the keys of those who signed the state, and from now on for keys in the
-     * room. With `known`, for
-     * a room whose members are mostly known from an earlier stay, the state comes without members at first, and those
-     * that are unknown are fetched before this returns: the state is always whole.
+     * room. With `known`, for a room whose members are mostly known from an earlier stay, the state comes without members at first, and
+     * those that are unknown are fetched before this returns: the state is always whole.
      */
     readonly sendJoin: (
       destination: ServerName,
