@@ -2,9 +2,10 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import type { ClientEvent } from "@greenroom/protocol/Event"
 import * as Database from "@greenroom/store/Database"
+import { EventLog } from "@greenroom/store/EventLog"
 import { copyDatabase } from "@greenroom/store/testing/Backup"
 import * as TestDatabase from "@greenroom/store/testing/TestDatabase"
-import { Context, Effect, Exit, Fiber, Layer, Scope } from "effect"
+import { Context, Effect, Exit, Fiber, Latch, Layer, Scope } from "effect"
 import { Accounts } from "../../src/account/Accounts.ts"
 import { Presences } from "../../src/presence/Presences.ts"
 import { Rooms } from "../../src/room/Rooms.ts"
@@ -98,6 +99,35 @@ describe("Events of several runs and nodes", () => {
         assert.deepStrictEqual(bodies(yield* readAll(bob, before.token)), numbered(30))
         assert.lengthOf((yield* events.initialSync(bob)).rooms, 1)
       }).pipe(Effect.provide(restored))
+    })
+  )
+
+  it.live("a token that a node behind gives back keeps its epoch", () =>
+    Effect.gen(function* () {
+      const url = yield* TestDatabase.url
+      const bob = guest("bob")
+      const behind = yield* node(url)
+      const isHeld = yield* Latch.make(false)
+      const { room_id } = yield* on(
+        behind,
+        Effect.gen(function* () {
+          const { room_id } = yield* (yield* Rooms).create(bob, {})
+          yield* endFor(bob)
+          yield* (yield* EventLog).follow(() => Effect.andThen(isHeld.open, Effect.never))
+          yield* say(bob, room_id, "the last that it reads")
+          return { room_id }
+        })
+      )
+      yield* isHeld.await
+      const ahead = yield* node(url)
+      yield* on(ahead, say(bob, room_id, "of a new epoch"))
+      const { poll } = yield* Events.pipe(Effect.provide(ahead))
+      const { end } = yield* poll(bob, { timeout: 0 })
+      const given = yield* on(
+        behind,
+        Effect.flatMap(Events, (events) => events.poll(bob, { from: end, timeout: 50 }))
+      )
+      assert.deepStrictEqual(eventsOf(yield* poll(bob, { from: given.end, timeout: 0 })), [])
     })
   )
 

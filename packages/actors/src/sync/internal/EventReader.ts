@@ -216,9 +216,11 @@ export const makeEventReader = Effect.gen(function* () {
     const { complete, entries, upTo } = yield* entriesAfter(feed, token.position, limit)
     const { items, seen } = yield* updatesAfter(feed, token)
     const position = complete ? laterPosition(upTo, token.position) : (entries.at(-1)?.position ?? token.position)
+    const next = tokenAt(position, seen)
     return {
       items: [...entries.map((entry) => entry.at(at)), ...items],
-      next: tokenAt(position, seen)
+      // A token from a node that is ahead of this one may be of an epoch that this one has not read.
+      next: comparePositions(position, upTo) > 0 ? { ...next, epoch: token.epoch } : next
     } satisfies Found
   })
 
