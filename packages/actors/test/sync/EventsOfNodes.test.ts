@@ -108,16 +108,13 @@ describe("Events of several runs and nodes", () => {
       const bob = guest("bob")
       const behind = yield* node(url)
       const isHeld = yield* Latch.make(false)
-      const { room_id } = yield* on(
-        behind,
-        Effect.gen(function* () {
-          const { room_id } = yield* (yield* Rooms).create(bob, {})
-          yield* endFor(bob)
-          yield* (yield* EventLog).follow(() => Effect.andThen(isHeld.open, Effect.never))
-          yield* say(bob, room_id, "the last that it reads")
-          return { room_id }
-        })
-      )
+      const { room_id } = yield* Effect.gen(function* () {
+        const { room_id } = yield* (yield* Rooms).create(bob, {})
+        yield* endFor(bob)
+        yield* (yield* EventLog).follow(() => Effect.andThen(isHeld.open, Effect.never))
+        yield* say(bob, room_id, "the last that it reads")
+        return { room_id }
+      }).pipe(Effect.provide(behind))
       yield* isHeld.await
       const ahead = yield* node(url)
       yield* on(ahead, say(bob, room_id, "of a new epoch"))
