@@ -88,7 +88,7 @@ export class StateStore extends Context.Service<
       states: ReadonlyArray<{ readonly roomNid: number; readonly ref: StateRef }>,
       only?: StateSelection
     ) => Effect.Effect<ReadonlyArray<StateEntry>>
-    /** Events of a room's present state; none if this server does not take part in the room. */
+    /** A few events of a room's present state; none if this server does not take part in the room. */
     readonly readCurrent: (roomId: RoomId, only: StateSelection) => Effect.Effect<ReadonlyArray<StateEntry>>
     /** The whole state of a room, to stay in memory: what its events repeat is there once (`sharedParts`). */
     readonly load: (roomNid: number, ref: StateRef) => Effect.Effect<ReadonlyArray<StateEntry>>

@@ -27,14 +27,14 @@ export type WorkKind =
 const keyOf = (kind: WorkKind): string => `work ${kind}`
 
 /**
- * The statement that signals work, for each row of `from` (SQL), one at most; once without it. It is run in the transaction that stores the work, or ends the statement that
- * does.
+ * The statement that signals work: if `from` (SQL) has a row, or always without it. It is run in the transaction that stores the work, or
+ * ends the statement that does.
  */
 export const signalWork = (sql: SqlClient.SqlClient, kind: WorkKind, from: Fragment = sql``) => sql`
   INSERT INTO short_lived (key, value) SELECT ${keyOf(kind)}, 'null' ${from}
   ON CONFLICT (key) DO UPDATE SET xid = excluded.xid, nid = excluded.nid`
 
-/** What `signalWork` returns to those who ask for it: the position of the signal. */
+/** The position of a signal, where `RETURNING xid::text AS xid, nid` follows `signalWork`. */
 export interface SentSignal {
   readonly xid: string
   readonly nid: bigint

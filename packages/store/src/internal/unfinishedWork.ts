@@ -70,16 +70,16 @@ export const makeUnfinishedWork = <A extends UserInRoom, Row extends object>(
         const now = yield* Clock.currentTimeMillis
         const values = sql.csv(Object.values(options.columns).map((valueOf) => valueOf(work)))
         const stored = sql`
-        INSERT INTO ${table} AS before (room_id, user_id, ${columns}, since, retry_at)
-        VALUES (${work.roomId}, ${work.userId}, ${values}, ${now}, ${now + firstWait(work)})
-        ON CONFLICT (room_id, user_id) DO UPDATE SET
-          (${columns}, since, attempts, retry_at) = ROW (${columnsOf("excluded")}, excluded.since, 0, excluded.retry_at)
-        WHERE (${columnsOf("before")}) IS DISTINCT FROM (${columnsOf("excluded")})
-        RETURNING 1`
+          INSERT INTO ${table} AS before (room_id, user_id, ${columns}, since, retry_at)
+          VALUES (${work.roomId}, ${work.userId}, ${values}, ${now}, ${now + firstWait(work)})
+          ON CONFLICT (room_id, user_id) DO UPDATE SET
+            (${columns}, since, attempts, retry_at) = ROW (${columnsOf("excluded")}, excluded.since, 0, excluded.retry_at)
+          WHERE (${columnsOf("before")}) IS DISTINCT FROM (${columnsOf("excluded")})
+          RETURNING 1`
         const [signal] = yield* sql<SentSignal>`
-        WITH setting AS MATERIALIZED (SELECT set_config('greenroom.wakes_others', ${log.wakesOthers() ? "on" : "off"}, true)),
-        stored AS (${stored}) ${signalWork(sql, kind, sql`FROM setting WHERE EXISTS (SELECT FROM stored)`)}
-        RETURNING xid::text AS xid, nid`
+          WITH setting AS MATERIALIZED (SELECT set_config('greenroom.wakes_others', ${log.wakesOthers() ? "on" : "off"}, true)),
+          stored AS (${stored}) ${signalWork(sql, kind, sql`FROM setting WHERE EXISTS (SELECT FROM stored)`)}
+          RETURNING xid::text AS xid, nid`
         if (signal !== undefined) log.committed(Number(signal.xid), rowsOfSignal(kind, signal))
       },
       Effect.onError(() => Effect.sync(() => log.committed(undefined))),
